@@ -1,0 +1,74 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Microsoft.Win32.SafeHandles;
+using Tmds.Linux;
+using static Tmds.Linux.LibC;
+
+namespace MuenBlock.Protocol.Regions;
+
+/// <summary>Opens files with flags that <see cref="File"/> does not offer (open(2), flock(2)).</summary>
+public static partial class PosixFile
+{
+    private const int LockExclusive = 2; // LOCK_EX, sys/file.h
+    private const int LockNoWait = 4; // LOCK_NB
+
+    /// <summary>Opens a file.</summary>
+    /// <param name="path">Its path.</param>
+    /// <param name="flags">open(2)'s flags; O_CLOEXEC is added.</param>
+    /// <param name="errno">0, or why it could not be opened.</param>
+    /// <param name="mode">The permissions of a file that is created.</param>
+    /// <returns>The file, or null where <paramref name="errno"/> is not 0.</returns>
+    public static unsafe SafeFileHandle? TryOpen(string path, int flags, out int errno, uint mode = 0)
+    {
+        byte[] name = Encoding.UTF8.GetBytes(path + '\0');
+        int descriptor;
+        fixed (byte* pointer = name)
+        {
+            do
+            {
+                descriptor = open(pointer, flags | O_CLOEXEC, (ushort)mode);
+                errno = descriptor < 0 ? LibC.errno : 0;
+            }
+            while (errno == EINTR);
+        }
+
+        return descriptor < 0 ? null : new SafeFileHandle(descriptor, ownsHandle: true);
+    }
+
+    /// <summary>
+    /// Takes an exclusive lock that belongs to this very opening of the file. The kernel gives it back when the last user of the
+    /// opening is gone, which includes I/O of a ring that still runs after its process was killed.
+    /// </summary>
+    /// <param name="file">The file.</param>
+    /// <param name="patience">How long another holder is waited for.</param>
+    /// <returns>Whether the lock is held now.</returns>
+    public static bool TryLock(SafeFileHandle file, TimeSpan patience)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        long deadline = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        while (Flock(Descriptor(file), LockExclusive | LockNoWait) != 0)
+        {
+            if (Environment.TickCount64 >= deadline) return false;
+            Thread.Sleep(10);
+        }
+
+        return true;
+    }
+
+    /// <summary>The file's descriptor number, for a system call; the caller keeps the handle open meanwhile.</summary>
+    /// <param name="file">An open file.</param>
+    /// <returns>The descriptor.</returns>
+    public static int Descriptor(SafeFileHandle file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return (int)file.DangerousGetHandle();
+    }
+
+    /// <summary>What an error number means, in the system's words.</summary>
+    /// <param name="errno">A positive errno.</param>
+    /// <returns>A phrase, such as "Permission denied".</returns>
+    public static string Describe(int errno) => Marshal.GetPInvokeErrorMessage(errno);
+
+    [LibraryImport("libc", EntryPoint = "flock")]
+    private static partial int Flock(int descriptor, int operation);
+}

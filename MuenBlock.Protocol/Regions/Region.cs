@@ -1,0 +1,157 @@
+using Microsoft.Win32.SafeHandles;
+using MuenBlock.Protocol.Programs;
+using Tmds.Linux;
+using static Tmds.Linux.LibC;
+
+namespace MuenBlock.Protocol.Regions;
+
+/// <summary>
+/// A region of memory that the two ends share: a file of a region directory, mapped whole. The memory stays mapped, and
+/// its address valid, until <see cref="Dispose"/>.
+/// </summary>
+public sealed unsafe class Region : IDisposable
+{
+    /// <summary>Muen's default size of a request channel, in bytes: 1022 requests (muenblock, section 1).</summary>
+    public const long DefaultRequestSize = 0x8000;
+
+    /// <summary>Muen's default size of a response channel, in bytes: 1020 responses.</summary>
+    public const long DefaultResponseSize = 0x4000;
+
+    /// <summary>Muen's default size of a buffer, in bytes.</summary>
+    public const long DefaultBufferSize = 0x100_0000;
+
+    /// <summary>Regions are made of whole pages.</summary>
+    public const int PageSize = 4096;
+
+    private Region(string name, SafeFileHandle file, byte* memory, nuint length)
+    {
+        Name = name;
+        File = file;
+        Memory = memory;
+        Length = length;
+    }
+
+    /// <summary>The region's name in its directory.</summary>
+    public string Name { get; }
+
+    /// <summary>The first byte. The other end may change anything behind it at any moment.</summary>
+    public byte* Memory { get; private set; }
+
+    /// <summary>The size, in bytes: a multiple of <see cref="PageSize"/>, at least one page.</summary>
+    public nuint Length { get; }
+
+    /// <summary>The file that is mapped.</summary>
+    public SafeFileHandle File { get; }
+
+    /// <summary>Whether a name can be a region's: one path component.</summary>
+    /// <param name="name">The name.</param>
+    /// <returns>True if it is not empty, not "." or "..", and has no slash.</returns>
+    public static bool IsName(string name) =>
+        !string.IsNullOrEmpty(name) && name is not ("." or "..") && !name.AsSpan().ContainsAny('/', '\0') && name.Length <= 255;
+
+    /// <summary>Makes a region that is missing, readable and writable by its owner alone. One that exists is left as it is.</summary>
+    /// <param name="directory">The region directory; made if it is missing.</param>
+    /// <param name="name">The region's name.</param>
+    /// <param name="size">Its size in bytes, a multiple of <see cref="PageSize"/>.</param>
+    /// <returns>Whether it was made.</returns>
+    public static bool CreateIfMissing(string directory, string name, long size)
+    {
+        string path = Path.Combine(directory, name);
+        try
+        {
+            Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ProgramException(ExitCode.Resource, $"cannot make the region directory {directory}: {e.Message}", e);
+        }
+
+        // It appears under its name only when it is whole: the other end waits for the name and must not map half a region.
+        string draft = $"{path}.{Environment.ProcessId}.new";
+        using SafeFileHandle? file = PosixFile.TryOpen(draft, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, out int error, 0b110_000_000);
+        if (file is null) throw new ProgramException(ExitCode.Resource, $"cannot create region {path}: {PosixFile.Describe(error)}");
+        try
+        {
+            // Real pages at once: a full file system is an error now, not a bus error later.
+            error = posix_fallocate(PosixFile.Descriptor(file), 0, size);
+            if (error != 0) throw new ProgramException(ExitCode.Resource, $"cannot give region {path} its {size} bytes: {PosixFile.Describe(error)}");
+            return TryLink(draft, path);
+        }
+        finally
+        {
+            System.IO.File.Delete(draft);
+        }
+    }
+
+    /// <summary>Maps a region.</summary>
+    /// <param name="directory">The region directory.</param>
+    /// <param name="name">The region's name.</param>
+    /// <param name="writable">Whether it is mapped for writing.</param>
+    /// <param name="minimum">The least size, in bytes, that can be used.</param>
+    /// <returns>The region.</returns>
+    /// <exception cref="ProgramException">It is missing, is not a plain file, is too small, or may not be opened.</exception>
+    public static Region Open(string directory, string name, bool writable, nuint minimum)
+    {
+        string path = Path.Combine(directory, name);
+        SafeFileHandle file = PosixFile.TryOpen(path, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK, out int error)
+            ?? throw CannotOpen(path, error, writable);
+        try
+        {
+            stat status;
+            if (fstat(PosixFile.Descriptor(file), &status) != 0) throw CannotOpen(path, errno, writable);
+            if ((status.st_mode & S_IFMT) != S_IFREG)
+                throw new ProgramException(ExitCode.Resource, $"region {path} is not a plain file: remove what is in its place");
+            long size = (long)status.st_size;
+            if (size < (long)minimum || size % PageSize != 0)
+            {
+                throw new ProgramException(
+                    ExitCode.Resource,
+                    $"region {path} has {size} bytes: it must have at least {minimum} and be a multiple of {PageSize}");
+            }
+
+            void* memory = mmap(null, (size_t)(ulong)size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | MAP_POPULATE, PosixFile.Descriptor(file), 0);
+            if (memory == MAP_FAILED) throw new ProgramException(ExitCode.Resource, $"cannot map region {path}: {PosixFile.Describe(errno)}");
+            return new Region(name, file, (byte*)memory, (nuint)size);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (Memory != null) _ = munmap(Memory, (size_t)(ulong)Length);
+        Memory = null;
+        File.Dispose();
+    }
+
+    private static bool TryLink(string draft, string path)
+    {
+        byte[] from = System.Text.Encoding.UTF8.GetBytes(draft + '\0');
+        byte[] to = System.Text.Encoding.UTF8.GetBytes(path + '\0');
+        fixed (byte* oldName = from)
+        fixed (byte* newName = to)
+        {
+            if (link(oldName, newName) == 0) return true;
+        }
+
+        int error = errno;
+        return error == EEXIST ? false : throw new ProgramException(ExitCode.Resource, $"cannot create region {path}: {PosixFile.Describe(error)}");
+    }
+
+    private static ProgramException CannotOpen(string path, int error, bool writable)
+    {
+        string remedy = error switch
+        {
+            _ when error == ENOENT => "is missing: start the backend with --create-regions, or check the name and --region-dir",
+            _ when error == EACCES => $"may not be opened for {(writable ? "reading and writing" : "reading")} by this user: check its owner and mode",
+            _ when error == ELOOP => "is a symbolic link: name the region itself",
+            _ when error == EISDIR => "is a directory: remove what is in its place",
+            _ => $"cannot be opened: {PosixFile.Describe(error)}",
+        };
+        return new ProgramException(ExitCode.Resource, $"region {path} {remedy}");
+    }
+}
