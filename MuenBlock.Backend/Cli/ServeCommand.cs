@@ -1,0 +1,112 @@
+using System.CommandLine;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using MuenBlock.Backend.Exports;
+using MuenBlock.Backend.Serving;
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
+
+namespace MuenBlock.Backend.Cli;
+
+/// <summary>The verb <c>serve</c>: exports disks until a signal ends it.</summary>
+internal static partial class ServeCommand
+{
+    private static readonly Option<string[]> s_connections = CommonOptions.Connections();
+
+    private static readonly Option<string[]> s_devices = new("--device")
+    {
+        Description = "A disk and the connection it is exported on: path:connection_id, a block device, a partition or an image file. May repeat, or hold several separated by commas; those of a connection get the ids 0, 1, … in that order.",
+        HelpName = "DEVICE",
+        Required = true,
+    };
+
+    private static readonly Option<string> s_regionDirectory = CommonOptions.RegionDirectoryOption();
+
+    private static readonly Option<bool> s_createRegions = new("--create-regions")
+    {
+        Description = "Make the regions that are missing, with Muen's default sizes, readable and writable by this user alone.",
+    };
+
+    private static readonly Option<string> s_offsetUnit = CommonOptions.OffsetUnitOption();
+    private static readonly Option<bool> s_readOnly = new("--read-only") { Description = "Refuse writes and discards." };
+    private static readonly Option<string> s_wait = CommonOptions.WaitOption();
+    private static readonly Option<int> s_spin = CommonOptions.SpinOption();
+    private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
+
+    /// <summary>The verb, for the command line.</summary>
+    public static Command Create()
+    {
+        var command = new Command("serve", "Export disks over shared memory, in the foreground, until SIGTERM or SIGINT.")
+        {
+            s_connections, s_devices, s_regionDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_wait, s_spin, s_logLevel,
+        };
+        command.SetAction(parsed => (int)Serve(Read(parsed)));
+        return command;
+    }
+
+    private static ServeOptions Read(ParseResult parsed)
+    {
+        var options = new ServeOptions
+        {
+            Connections = [.. parsed.GetRequiredValue(s_connections).SelectMany(ConnectionString.ParseList)],
+            Devices = [.. parsed.GetRequiredValue(s_devices).SelectMany(DeviceString.ParseList)],
+            RegionDirectory = parsed.GetValue(s_regionDirectory) ?? RegionDirectory.Default(),
+            CreateRegions = parsed.GetValue(s_createRegions),
+            ReadOnly = parsed.GetValue(s_readOnly),
+            Serving = new ConnectionOptions(
+                CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit)),
+                CommonOptions.ParseWait(parsed.GetRequiredValue(s_wait)),
+                CommonOptions.ParseSpin(parsed.GetValue(s_spin))),
+            LogLevel = CommonOptions.ParseLogLevel(parsed.GetRequiredValue(s_logLevel)),
+        };
+        ValidateOptionsResult valid = new ServeOptionsValidator().Validate(null, options);
+        return valid.Succeeded ? options : throw new ProgramException(ExitCode.Usage, valid.FailureMessage ?? "the options contradict each other");
+    }
+
+    private static ExitCode Serve(ServeOptions options)
+    {
+        IReadOnlyList<Export> exports = ExportPlan.Make(options.Connections, options.Devices, options.ReadOnly);
+        using ILoggerFactory factory = StandardErrorLog.CreateFactory(options.LogLevel);
+        ILogger log = factory.CreateLogger("serve");
+        using var signals = new TerminationSignals();
+
+        var connections = new List<Connection>();
+        var threads = new List<ConnectionThread>();
+        try
+        {
+            foreach (Export export in exports)
+            {
+                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, options.ReadOnly, log);
+                connections.Add(connection);
+                foreach (Disks.Disk disk in connection.Disks)
+                    LogExporting(log, export.Connection.Id, disk.Path, disk.Size, disk.BlockLength, disk.IsReadOnly ? "read-only" : "read-write", disk.IsDirect ? "O_DIRECT" : "page cache");
+            }
+
+            foreach (Connection connection in connections)
+            {
+                var thread = new ConnectionThread(connection, options.Serving, log);
+                threads.Add(thread);
+                thread.Start();
+            }
+
+            signals.Wait();
+            LogStopping(log);
+        }
+        finally
+        {
+            foreach (ConnectionThread thread in threads) thread.Stop();
+            foreach (ConnectionThread thread in threads) thread.Join();
+            foreach (ConnectionThread thread in threads) thread.Dispose();
+            foreach (Connection connection in connections) connection.Dispose();
+        }
+
+        return threads.Any(thread => thread.Failed) ? ExitCode.Internal : ExitCode.Success;
+    }
+
+    [LoggerMessage(30, LogLevel.Information, "connection {Connection}: exporting {Path}, {Size} bytes in blocks of {BlockLength}, {Access}, through {Way}")]
+    private static partial void LogExporting(ILogger log, uint connection, string path, ulong size, uint blockLength, string access, string way);
+
+    [LoggerMessage(31, LogLevel.Information, "asked to end: finishing what is under way")]
+    private static partial void LogStopping(ILogger log);
+}

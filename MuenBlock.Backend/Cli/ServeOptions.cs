@@ -1,0 +1,51 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using MuenBlock.Backend.Exports;
+using MuenBlock.Backend.Serving;
+using MuenBlock.Protocol;
+
+namespace MuenBlock.Backend.Cli;
+
+/// <summary>What <c>serve</c> was asked to do.</summary>
+internal sealed class ServeOptions
+{
+    /// <summary>The connections.</summary>
+    public required IReadOnlyList<ConnectionString> Connections { get; init; }
+
+    /// <summary>The devices, in the order of their ids.</summary>
+    public required IReadOnlyList<DeviceString> Devices { get; init; }
+
+    /// <summary>Where the regions are.</summary>
+    public required string RegionDirectory { get; init; }
+
+    /// <summary>Whether missing regions are made.</summary>
+    public required bool CreateRegions { get; init; }
+
+    /// <summary>Whether the disks are only read.</summary>
+    public required bool ReadOnly { get; init; }
+
+    /// <summary>How each connection is served.</summary>
+    public required ConnectionOptions Serving { get; init; }
+
+    /// <summary>The least severe lines that are logged.</summary>
+    public required LogLevel LogLevel { get; init; }
+}
+
+/// <summary>What no single option can be blamed for.</summary>
+internal sealed class ServeOptionsValidator : IValidateOptions<ServeOptions>
+{
+    // A thread each; a machine that needs more has a larger problem than this bound.
+    private const int MostConnections = 1024;
+
+    /// <inheritdoc/>
+    public ValidateOptionsResult Validate(string? name, ServeOptions options)
+    {
+        var result = new ValidateOptionsResultBuilder();
+        if (options.Connections.Count > MostConnections)
+            result.AddError($"{options.Connections.Count} connections are too many: {MostConnections} are the most");
+        if (options.CreateRegions && string.Equals(options.RegionDirectory, Protocol.Regions.RegionDirectory.Muen, StringComparison.Ordinal))
+            result.AddError($"--create-regions makes no sense in {options.RegionDirectory}: there the separation kernel's policy defines the regions");
+        if (options.RegionDirectory.Length == 0) result.AddError("--region-dir is empty: name a directory");
+        return result.Build();
+    }
+}

@@ -1,0 +1,76 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using MuenBlock.Protocol.Regions;
+using static Tmds.Linux.LibC;
+
+namespace MuenBlock.Backend.Disks;
+
+/// <summary>What the kernel knows of a block device or of the file system below an image.</summary>
+internal static unsafe partial class BlockDeviceQueries
+{
+    // linux/fs.h
+    private const int BlkGetSize64 = unchecked((int)0x80081272);
+    private const int BlkSszGet = 0x1268;
+    private const int BlkRoGet = 0x125e;
+
+    // linux/stat.h: what O_DIRECT wants of a file, since 6.1.
+    private const uint StatxDioAlign = 0x2000;
+    private const int AtEmptyPath = 0x1000; // linux/fcntl.h
+    private const int StatxDioOffsetAlign = 0x9c; // offset of stx_dio_offset_align in struct statx
+    private const int StatxMaskOffset = 0;
+    private const int StatxSize = 256;
+
+    /// <summary>The size of a block device, in bytes; -1 if it cannot be had.</summary>
+    public static long Size(SafeFileHandle device)
+    {
+        ulong size;
+        return ioctl(PosixFile.Descriptor(device), BlkGetSize64, &size) == 0 ? (long)size : -1;
+    }
+
+    /// <summary>The logical block size of a block device, in bytes.</summary>
+    public static int LogicalBlockSize(SafeFileHandle device)
+    {
+        int size;
+        return ioctl(PosixFile.Descriptor(device), BlkSszGet, &size) == 0 && size > 0 ? size : 512;
+    }
+
+    /// <summary>Whether the kernel lets nobody write to a block device.</summary>
+    public static bool IsReadOnly(SafeFileHandle device)
+    {
+        int readOnly;
+        return ioctl(PosixFile.Descriptor(device), BlkRoGet, &readOnly) == 0 && readOnly != 0;
+    }
+
+    /// <summary>What O_DIRECT demands of offsets in a file, in bytes; 0 if the kernel does not say.</summary>
+    public static int DirectAlignment(SafeFileHandle file)
+    {
+        byte* status = stackalloc byte[StatxSize];
+        new Span<byte>(status, StatxSize).Clear();
+        byte empty = 0;
+        if (Statx(PosixFile.Descriptor(file), &empty, AtEmptyPath, StatxDioAlign, status) != 0) return 0;
+        return (*(uint*)(status + StatxMaskOffset) & StatxDioAlign) != 0 ? *(int*)(status + StatxDioOffsetAlign) : 0;
+    }
+
+    /// <summary>A number from the request queue's folder in /sys; for a partition its disk's. 0 if there is none.</summary>
+    /// <param name="deviceNumber">The device's number as stat(2) gives it.</param>
+    /// <param name="name">The file in the folder "queue".</param>
+    public static long QueueValue(ulong deviceNumber, string name)
+    {
+        ulong major = ((deviceNumber >> 8) & 0xfff) | ((deviceNumber >> 32) & ~0xffful);
+        ulong minor = (deviceNumber & 0xff) | ((deviceNumber >> 12) & ~0xfful);
+        string folder = $"/sys/dev/block/{major}:{minor}";
+        string path = File.Exists($"{folder}/queue/{name}") ? $"{folder}/queue/{name}" : $"{folder}/../queue/{name}";
+        try
+        {
+            return long.TryParse(File.ReadAllText(path), NumberStyles.Integer, CultureInfo.InvariantCulture, out long value) ? value : 0;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return 0;
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true)]
+    private static partial int Statx(int directory, byte* path, int flags, uint mask, byte* status);
+}

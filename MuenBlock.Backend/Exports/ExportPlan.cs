@@ -1,0 +1,75 @@
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Programs;
+
+namespace MuenBlock.Backend.Exports;
+
+/// <summary>A connection and the paths of its disks; a disk's place in the list is its device id on the wire.</summary>
+internal sealed record Export(ConnectionString Connection, IReadOnlyList<string> Disks);
+
+/// <summary>Puts connections and devices together and refuses what cannot work.</summary>
+internal static class ExportPlan
+{
+    /// <summary>Device ids are 16 bits on the wire; a bound that no configuration reaches keeps every table small.</summary>
+    public const int MostDevices = 256;
+
+    /// <summary>Makes the plan.</summary>
+    /// <param name="connections">The connections.</param>
+    /// <param name="devices">The devices, in the order of their ids.</param>
+    /// <param name="readOnly">Whether the disks are only read.</param>
+    /// <returns>An export per connection.</returns>
+    /// <exception cref="ProgramException">The two do not fit together.</exception>
+    public static IReadOnlyList<Export> Make(IReadOnlyList<ConnectionString> connections, IReadOnlyList<DeviceString> devices, bool readOnly)
+    {
+        RefuseSharedRegions(connections);
+        var ids = new HashSet<uint>();
+        foreach (ConnectionString connection in connections)
+        {
+            if (!ids.Add(connection.Id)) throw Refuse($"connection id {connection.Id} is used twice");
+        }
+
+        foreach (DeviceString device in devices)
+        {
+            if (!ids.Contains(device.Connection)) throw Refuse($"device '{device.Path}' names connection {device.Connection}, which no --conn defines");
+        }
+
+        if (!readOnly) RefuseSharedDisks(devices);
+        return [.. connections.Select(connection => WithDisks(connection, devices))];
+    }
+
+    private static Export WithDisks(ConnectionString connection, IReadOnlyList<DeviceString> devices)
+    {
+        string[] disks = [.. devices.Where(device => device.Connection == connection.Id).Select(device => device.Path)];
+        return disks.Length switch
+        {
+            0 => throw Refuse($"connection {connection.Id} has no device: add --device path:{connection.Id}"),
+            > MostDevices => throw Refuse($"connection {connection.Id} has {disks.Length} devices; {MostDevices} are the most"),
+            _ => new Export(connection, disks),
+        };
+    }
+
+    private static void RefuseSharedRegions(IReadOnlyList<ConnectionString> connections)
+    {
+        var owners = new Dictionary<string, uint>(StringComparer.Ordinal);
+        foreach (ConnectionString connection in connections)
+        {
+            foreach (string region in (string[])[connection.Request, connection.Response, connection.Buffer])
+            {
+                if (!owners.TryAdd(region, connection.Id))
+                    throw Refuse($"region '{region}' is used by connection {owners[region]} and by connection {connection.Id}");
+            }
+        }
+    }
+
+    private static void RefuseSharedDisks(IReadOnlyList<DeviceString> devices)
+    {
+        var owners = new HashSet<string>(StringComparer.Ordinal);
+        foreach (DeviceString device in devices)
+        {
+            string target = (File.Exists(device.Path) ? File.ResolveLinkTarget(device.Path, returnFinalTarget: true)?.FullName : null)
+                ?? Path.GetFullPath(device.Path);
+            if (!owners.Add(target)) throw Refuse($"device '{device.Path}' is exported for writing twice");
+        }
+    }
+
+    private static ProgramException Refuse(string why) => new(ExitCode.Usage, why);
+}

@@ -1,0 +1,10 @@
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Signals;
+
+namespace MuenBlock.Backend.Serving;
+
+/// <summary>How a connection is served.</summary>
+/// <param name="OffsetUnit">What device offsets count.</param>
+/// <param name="Wait">How requests are waited for.</param>
+/// <param name="Spin">How long at most to look for work before sleeping.</param>
+internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin);

@@ -1,0 +1,261 @@
+using Microsoft.Extensions.Logging;
+using MuenBlock.IoUring;
+using MuenBlock.Protocol.Channels;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
+using MuenBlock.Protocol.Signals;
+
+namespace MuenBlock.Backend.Serving;
+
+/// <summary>
+/// The thread that serves a connection. It alone touches the connection's ring, channels and requests: there are no locks.
+/// Its loop is the one of docs/architecture.md: collect completions, publish, collect requests, submit, and sleep when there was nothing.
+/// </summary>
+internal sealed partial class ConnectionThread : IDisposable
+{
+    // Large enough that a batch pays for its system call many times, small enough that a peer does not wait for the whole of a deep queue.
+    private const int Batch = 64;
+
+    private const uint SubmissionEntries = 256; // several batches; more are submitted in between
+
+    // More requests under way than this keep both ends busy without looking.
+    private const int FewUnderWay = 4;
+
+    private const ulong StopCompletion = ulong.MaxValue - 2;
+
+    private readonly Connection _connection;
+    private readonly ConnectionOptions _options;
+    private readonly ILogger _log;
+    private readonly WakeUp _stop = new();
+    private readonly Thread _thread;
+    private readonly ManualResetEventSlim _started = new();
+    private volatile bool _stopping;
+    private Exception? _startFailure;
+
+    /// <summary>Prepares to serve. <see cref="Start"/> begins.</summary>
+    public ConnectionThread(Connection connection, ConnectionOptions options, ILogger log)
+    {
+        _connection = connection;
+        _options = options;
+        _log = log;
+        _thread = new Thread(Run) { Name = $"connection {connection.Name.Id}", IsBackground = true };
+    }
+
+    /// <summary>Whether the connection ended by a fault of the program or of the kernel instead of <see cref="Stop"/>.</summary>
+    public bool Failed { get; private set; }
+
+    /// <summary>Starts the thread and returns when clients can connect.</summary>
+    /// <exception cref="ProgramException">The ring could not be set up.</exception>
+    public void Start()
+    {
+        _thread.Start();
+        _started.Wait();
+        if (_startFailure is null) return;
+        _thread.Join();
+        throw _startFailure is ProgramException
+            ? _startFailure
+            : new ProgramException(ExitCode.Environment, $"connection {_connection.Name.Id}: {_startFailure.Message}", _startFailure);
+    }
+
+    /// <summary>Asks the thread to accept nothing more, to finish what is under way and to end.</summary>
+    public void Stop()
+    {
+        _stopping = true;
+        _stop.Signal();
+    }
+
+    /// <summary>Waits until the thread has ended.</summary>
+    public void Join() => _thread.Join();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _started.Dispose();
+        _stop.Dispose();
+    }
+
+    private void Run()
+    {
+        try
+        {
+            using Ring ring = Ring.Create(new RingOptions { Entries = SubmissionEntries, CompletionEntries = 4096 });
+            var loop = new Loop(this, ring);
+            loop.Begin();
+            _started.Set();
+            loop.Serve();
+        }
+        catch (Exception failure)
+        {
+            if (_started.IsSet) LogFailed(_log, _connection.Name.Id, failure);
+            else _startFailure = failure;
+            Failed = true;
+        }
+        finally
+        {
+            _started.Set();
+        }
+    }
+
+    /// <summary>What the thread works with: made by it, used by it alone.</summary>
+    private sealed class Loop
+    {
+        private readonly ConnectionThread _owner;
+        private readonly Ring _ring;
+        private readonly ChannelReader<Request> _requests;
+        private readonly ChannelWriter<Response> _responses;
+        private readonly PeerSignal<Request, Response> _signal;
+        private readonly ServingMachine<RingDisks, ChannelResponses> _machine;
+        private readonly uint _id;
+        private readonly ILogger _log;
+        private bool _clientPresent;
+
+        public unsafe Loop(ConnectionThread owner, Ring ring)
+        {
+            Connection connection = owner._connection;
+            _owner = owner;
+            _ring = ring;
+            _log = owner._log;
+            _id = connection.Name.Id;
+            _requests = new ChannelReader<Request>(connection.Request.Memory, connection.Request.Length, connection.Name.RequestProtocol);
+            _responses = new ChannelWriter<Response>(connection.Response.Memory, connection.Response.Length, connection.Name.ResponseProtocol);
+            _signal = new PeerSignal<Request, Response>(ring, _requests, _responses, owner._options.Wait, owner._options.Spin);
+            bool registered = Register(connection);
+            PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Futex;
+            _machine = new ServingMachine<RingDisks, ChannelResponses>(
+                connection.ServedDevices(),
+                owner._options.OffsetUnit,
+                connection.Buffer.Length,
+                (int)Math.Min(_requests.Elements, _responses.Elements),
+                Batch,
+                features,
+                new Complaints(_log, _id),
+                new RingDisks(ring, connection.Disks, connection.Buffer.Memory, registered),
+                new ChannelResponses(_responses));
+        }
+
+        /// <summary>Opens the connection to clients.</summary>
+        public void Begin()
+        {
+            _ring.RegisterSelf();
+            _owner._stop.Arm(_ring, StopCompletion);
+
+            // Requests that were written before this server was there were meant for another one: a client that sees the new epoch
+            // of the response channel begins with a Reset. They are passed over before that epoch can be seen.
+            if (_requests.Read([], out _) == ReadStatus.NewEpoch) _requests.Drain();
+            _signal.Initialise();
+            LogServing(_log, _id, _owner._connection.Disks.Length);
+        }
+
+        /// <summary>Serves until it is asked to stop and nothing is under way.</summary>
+        public void Serve()
+        {
+            while (!_owner._stopping || _machine.UnderWay > 0)
+            {
+                // Answers go out before the next submission: it may run I/O inline, and the client would wait for all of it.
+                bool worked = CollectCompletions();
+                if (_responses.Open > 0) _signal.Publish();
+                bool accepting = !_owner._stopping && !_machine.Inbox.IsEmpty;
+                if (accepting) worked |= CollectRequests();
+                if (_responses.Open > 0) _signal.Publish();
+
+                if (_ring.Queued > 0 || _ring.HasDeferredWork) _ = _ring.Enter();
+                else if (!worked) _signal.Sleep(accepting, _machine.UnderWay <= FewUnderWay);
+            }
+
+            _signal.Deactivate();
+            LogStopped(_log, _id, _machine.Requests);
+        }
+
+        private unsafe bool Register(Connection connection)
+        {
+            Span<int> files = stackalloc int[connection.Disks.Length];
+            for (int i = 0; i < files.Length; i++) files[i] = PosixFile.Descriptor(connection.Disks[i].File);
+            int result = _ring.RegisterFiles(files);
+            if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register {files.Length} disks with io_uring: {PosixFile.Describe(-result)}");
+
+            var buffer = new IoVector { Base = connection.Buffer.Memory, Length = connection.Buffer.Length };
+            result = _ring.RegisterBuffers([buffer]);
+            if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result));
+            return result >= 0;
+        }
+
+        private bool CollectCompletions()
+        {
+            int count = 0;
+            while (count < Batch && _ring.TryTake(out Completion completion))
+            {
+                count++;
+                if (completion.UserData < StopCompletion) _machine.Complete((uint)completion.UserData, completion.Result);
+                else _signal.Complete(completion);
+            }
+
+            if (count > 0) _ring.Release();
+            return count > 0;
+        }
+
+        private bool CollectRequests()
+        {
+            ReadStatus status = _requests.Read(_machine.Inbox, out int count);
+            switch (status)
+            {
+                case ReadStatus.NoData:
+                    return false;
+                case ReadStatus.Success:
+                    _machine.Accept(count);
+                    _signal.PeerWakes = (_machine.ClientFeatures & PeerFeatures.Futex) != 0;
+                    return true;
+                case ReadStatus.NewEpoch:
+                    BeginSession(present: true);
+                    LogClient(_log, _id);
+                    return true;
+                case ReadStatus.Inactive:
+                    if (!_clientPresent) return false;
+                    BeginSession(present: false);
+                    LogClientLeft(_log, _id);
+                    return true;
+                case ReadStatus.Incompatible:
+                    BeginSession(present: false);
+                    LogIncompatible(_log, _id, _requests.DescribeHeader());
+                    return true;
+                default:
+                    // Requests are lost, and nobody knows which: all of the session is void. A new epoch tells the client.
+                    BeginSession(present: true);
+                    _signal.Initialise();
+                    LogOverrun(_log, _id, _requests.Elements);
+                    return true;
+            }
+        }
+
+        private void BeginSession(bool present)
+        {
+            _clientPresent = present;
+            _signal.PeerWakes = false;
+            _machine.BeginSession();
+        }
+    }
+
+    [LoggerMessage(10, LogLevel.Information, "connection {Connection}: serving {Devices} device(s)")]
+    private static partial void LogServing(ILogger log, uint connection, int devices);
+
+    [LoggerMessage(11, LogLevel.Information, "connection {Connection}: stopped after {Requests} requests")]
+    private static partial void LogStopped(ILogger log, uint connection, ulong requests);
+
+    [LoggerMessage(12, LogLevel.Information, "connection {Connection}: a client began a session")]
+    private static partial void LogClient(ILogger log, uint connection);
+
+    [LoggerMessage(13, LogLevel.Information, "connection {Connection}: the client left")]
+    private static partial void LogClientLeft(ILogger log, uint connection);
+
+    [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the request channel is not what was agreed: {Header}; waiting for another client")]
+    private static partial void LogIncompatible(ILogger log, uint connection, string header);
+
+    [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: session dropped, rule RequestsInFlightFitTheChannel: the client wrote more than {Elements} requests ahead")]
+    private static partial void LogOverrun(ILogger log, uint connection, uint elements);
+
+    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: the buffer cannot be registered with io_uring ({Reason}); every I/O pins its pages anew. Raise the limit on locked memory (ulimit -l)")]
+    private static partial void LogNotRegistered(ILogger log, uint connection, string reason);
+
+    [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
+    private static partial void LogFailed(ILogger log, uint connection, Exception failure);
+}

@@ -1,0 +1,24 @@
+namespace MuenBlock.Backend.Serving;
+
+/// <summary>
+/// Where a serving machine sends I/O. Each call starts one operation that completes later through
+/// <see cref="ServingMachine{TDisks,TResponses}.Complete"/> with the same slot. All arguments were validated.
+/// </summary>
+internal interface IDiskQueue
+{
+    /// <summary>Disk to buffer. Offsets and length in bytes.</summary>
+    void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset);
+
+    /// <summary>Buffer to disk.</summary>
+    void Write(uint slot, int device, ulong offset, uint length, ulong bufferOffset);
+
+    /// <summary>Tells the disk that a range is no longer needed.</summary>
+    void Discard(uint slot, int device, ulong offset, ulong length);
+
+    /// <summary>The kernel does not know the way in which discards were sent to a device.</summary>
+    /// <returns>Whether there is another way, which the next discard takes.</returns>
+    bool FallBackToOtherDiscard(int device);
+
+    /// <summary>Makes durable what has completed before.</summary>
+    void Flush(uint slot, int device);
+}

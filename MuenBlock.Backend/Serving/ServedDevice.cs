@@ -1,0 +1,28 @@
+using MuenBlock.Protocol.Messages;
+
+namespace MuenBlock.Backend.Serving;
+
+/// <summary>A device as a serving machine sees it: its geometry, and what of it is under way.</summary>
+internal sealed class ServedDevice(ulong size, uint blockLength, DeviceTraits traits)
+{
+    /// <summary>Bytes.</summary>
+    public ulong Size { get; } = size;
+
+    /// <summary>Bytes: a power of two.</summary>
+    public uint BlockLength { get; } = blockLength;
+
+    /// <summary>What a client may be told of it.</summary>
+    public DeviceTraits Traits { get; } = traits;
+
+    /// <summary>Whether writes and discards are refused.</summary>
+    public bool IsReadOnly => (Traits & DeviceTraits.ReadOnly) != 0;
+
+    /// <summary>Writes and discards that are under way.</summary>
+    public uint Writes { get; set; }
+
+    /// <summary>Counts writes, discards and Syncs in the order of their arrival.</summary>
+    public ulong Order { get; set; }
+
+    /// <summary>The first slot of the Syncs that wait for writes; -1 for none.</summary>
+    public int WaitingSyncs { get; set; } = -1;
+}

@@ -1,0 +1,393 @@
+using System.Runtime.CompilerServices;
+using MuenBlock.Protocol.Messages;
+
+namespace MuenBlock.Backend.Serving;
+
+/// <summary>
+/// What a server does with requests, apart from all system calls: requests and completions go in, I/O and answers come out.
+/// <list type="bullet">
+/// <item>A request is validated from private memory before any field of it is used (invariant I3).</item>
+/// <item>A transfer is answered with success only if all of it was done (I5): what the disk did in part is continued.</item>
+/// <item>A Sync goes to the disk only after every write that arrived before it has completed (stronger than I7: an original
+/// client may ask for it without waiting for its writes).</item>
+/// <item>A session begins with a Reset. What comes before it is not executed.</item>
+/// <item>A Reset, or a new epoch of the client, waits until nothing is under way; until then nothing more is accepted (I6).</item>
+/// </list>
+/// </summary>
+/// <typeparam name="TDisks">Where I/O goes. A struct, so that the calls are direct.</typeparam>
+/// <typeparam name="TResponses">Where answers go.</typeparam>
+internal sealed class ServingMachine<TDisks, TResponses>
+    where TDisks : struct, IDiskQueue
+    where TResponses : struct, IResponseQueue
+{
+    // One I/O of the ring has a 32-bit length and a positive 32-bit result: more than 1 GiB of a transfer is done in several steps.
+    private const uint LongestStep = 1u << 30;
+
+    // The kernel asks for a repeat (EINTR, EAGAIN) only in passing. One that never stops asking is a failure.
+    private const byte MostRetries = 100;
+
+    private const int Eintr = 4; // asm-generic/errno-base.h
+    private const int Eagain = 11;
+    private const int Eio = 5;
+    private const int Eopnotsupp = 95; // asm-generic/errno.h
+
+    private readonly ServedDevice[] _devices;
+    private readonly OffsetUnit _unit;
+    private readonly ulong _bufferLength;
+    private readonly PeerFeatures _features;
+    private readonly Complaints _complaints;
+    private readonly Slot[] _slots;
+    private readonly Request[] _inbox;
+    private TDisks _disks;
+    private TResponses _responses;
+    private int _inboxNext;
+    private int _inboxCount;
+    private int _free;
+    private int _underWay;
+    private uint _session;
+    private bool _draining;
+    private bool _open;
+    private bool _resetPending;
+    private Request _reset;
+
+    /// <summary>Creates the machine. Everything that it ever needs is allocated here (I4).</summary>
+    /// <param name="devices">The connection's devices; the index is the id.</param>
+    /// <param name="unit">What device offsets count.</param>
+    /// <param name="bufferLength">The buffer's size in bytes.</param>
+    /// <param name="mostUnderWay">How many requests may be under way: at most what the response channel holds (I1).</param>
+    /// <param name="batch">How many requests are taken from the channel at a time.</param>
+    /// <param name="features">What a client that asks is told of this server.</param>
+    /// <param name="complaints">Where broken rules are reported.</param>
+    /// <param name="disks">Where I/O goes.</param>
+    /// <param name="responses">Where answers go.</param>
+    public ServingMachine(
+        ServedDevice[] devices,
+        OffsetUnit unit,
+        ulong bufferLength,
+        int mostUnderWay,
+        int batch,
+        PeerFeatures features,
+        Complaints complaints,
+        TDisks disks,
+        TResponses responses)
+    {
+        _devices = devices;
+        _unit = unit;
+        _bufferLength = bufferLength;
+        _features = features;
+        _complaints = complaints;
+        _disks = disks;
+        _responses = responses;
+        _slots = new Slot[mostUnderWay];
+        _inbox = new Request[batch];
+        for (int i = 0; i < mostUnderWay; i++) _slots[i].Next = i + 1 < mostUnderWay ? i + 1 : -1;
+    }
+
+    /// <summary>Requests whose I/O is under way.</summary>
+    public int UnderWay => _underWay;
+
+    /// <summary>What the client said that it can do; none before it was asked in this session.</summary>
+    public PeerFeatures ClientFeatures { get; private set; }
+
+    /// <summary>Requests taken in so far, of all kinds.</summary>
+    public ulong Requests { get; private set; }
+
+    /// <summary>
+    /// Where the next batch of requests is to be copied to; empty while there is no room, while a Reset waits, or while requests
+    /// of the last batch wait behind one. Filled from the front; then <see cref="Accept"/>.
+    /// </summary>
+    public Span<Request> Inbox =>
+        _draining || _resetPending || _inboxNext < _inboxCount ? [] : _inbox.AsSpan(0, Math.Min(_inbox.Length, _slots.Length - _underWay));
+
+    /// <summary>Takes in the requests that were copied to <see cref="Inbox"/>.</summary>
+    /// <param name="count">How many.</param>
+    public void Accept(int count)
+    {
+        _inboxNext = 0;
+        _inboxCount = count;
+        TakeIn();
+    }
+
+    /// <summary>
+    /// The client began anew: what is under way is drained without an answer, and nothing is accepted until then (I6).
+    /// </summary>
+    public void BeginSession()
+    {
+        _session++;
+        _inboxNext = _inboxCount = 0;
+        _resetPending = false;
+        ClientFeatures = PeerFeatures.None;
+        _draining = _underWay > 0;
+        _open = false;
+    }
+
+    /// <summary>An I/O has ended.</summary>
+    /// <param name="slot">Its slot.</param>
+    /// <param name="result">The bytes that were done, or a negative errno.</param>
+    public void Complete(uint slot, int result)
+    {
+        ref Slot entry = ref _slots[slot];
+        if (entry.Kind is RequestKind.Read or RequestKind.Write)
+        {
+            // A disk that does nothing and reports no error would be asked for ever.
+            if (result == 0) result = -Eio;
+            if (result > 0)
+            {
+                entry.Offset += (uint)result;
+                entry.BufferOffset += (uint)result;
+                entry.Remaining -= Math.Min((uint)result, entry.Remaining);
+                if (entry.Remaining > 0)
+                {
+                    Transfer(slot, ref entry);
+                    return;
+                }
+            }
+        }
+
+        if (result == -Eopnotsupp && entry.Kind == RequestKind.Discard && _disks.FallBackToOtherDiscard(entry.Device))
+        {
+            Start(slot, ref entry);
+            return;
+        }
+
+        if (result is -Eintr or -Eagain && entry.Retries++ < MostRetries)
+        {
+            Start(slot, ref entry);
+            return;
+        }
+
+        Finish(slot, ref entry, result < 0 ? StatusErrno.FromErrno(-result) : Status.Ok);
+    }
+
+    private void TakeIn()
+    {
+        while (true)
+        {
+            if (_resetPending)
+            {
+                if (_underWay > 0) return;
+                _resetPending = false;
+                _open = true;
+                Answer(_reset, (ulong)Status.Ok);
+            }
+
+            if (_inboxNext >= _inboxCount) return;
+            Requests++;
+            Handle(_inbox[_inboxNext++]);
+        }
+    }
+
+    private void Handle(in Request request)
+    {
+        if (!_open && request.Kind != RequestKind.Reset)
+        {
+            // Left over from a session with an earlier run of this server, whose buffer may have changed since: the client repeats it.
+            return;
+        }
+
+        if (request.Device >= _devices.Length)
+        {
+            // As the original's servers: information requests are answered with "unknown".
+            if (!IsInformation(request.Kind)) _complaints.Broken(RequestRule.DeviceExists, request);
+            Answer(request, IsInformation(request.Kind) ? 0 : (ulong)Status.NotSupported);
+            return;
+        }
+
+        ServedDevice device = _devices[request.Device];
+        switch (request.Kind)
+        {
+            case RequestKind.Read:
+                HandleTransfer(request, device);
+                break;
+            case RequestKind.Write or RequestKind.Discard when device.IsReadOnly:
+                Refuse(request, RequestRule.DeviceIsWritable);
+                break;
+            case RequestKind.Write:
+                HandleTransfer(request, device);
+                break;
+            case RequestKind.Discard:
+                HandleDiscard(request, device);
+                break;
+            case RequestKind.Sync:
+                HandleSync(request, device);
+                break;
+            case RequestKind.Reset:
+                _reset = request;
+                _resetPending = true;
+                break;
+            case RequestKind.GetSmart:
+                const ulong undefined = 3;
+                Answer(request, undefined);
+                break;
+            case RequestKind.MediaBlocks:
+                Answer(request, device.Size / device.BlockLength);
+                break;
+            case RequestKind.BlockLength:
+                Answer(request, device.BlockLength);
+                break;
+            case RequestKind.MaxRequests:
+                Answer(request, (ulong)_slots.Length);
+                break;
+            case RequestKind.MaxBlocksCount:
+                Answer(request, RequestRules.MostBlocks);
+                break;
+            case RequestKind.MaxDevices:
+                Answer(request, (ulong)_devices.Length);
+                break;
+            case RequestKind.Features:
+                ClientFeatures = (PeerFeatures)request.Length;
+                Answer(request, (ulong)_features);
+                break;
+            case RequestKind.Traits:
+                Answer(request, (ulong)device.Traits);
+                break;
+            default:
+                _complaints.Broken(RequestRule.KindIsKnown, request);
+                Answer(request, (ulong)Status.NotSupported);
+                break;
+        }
+    }
+
+    private void HandleTransfer(in Request request, ServedDevice device)
+    {
+        RequestRule rule = RequestRules.CheckTransfer(request, device, _unit, _bufferLength, out ulong offset);
+        if (rule != RequestRule.Kept)
+        {
+            Refuse(request, rule);
+            return;
+        }
+
+        uint slot = Take(request);
+        ref Slot entry = ref _slots[slot];
+        entry.Offset = offset;
+        entry.BufferOffset = request.BufferOffset;
+        entry.Remaining = request.Length;
+        if (request.Kind == RequestKind.Write)
+        {
+            device.Writes++;
+            entry.Order = ++device.Order;
+        }
+
+        Transfer(slot, ref entry);
+    }
+
+    private void HandleDiscard(in Request request, ServedDevice device)
+    {
+        if ((device.Traits & DeviceTraits.Discard) == 0)
+        {
+            Answer(request, (ulong)Status.NotSupported);
+            return;
+        }
+
+        RequestRule rule = RequestRules.CheckRange(request, device, _unit, out ulong offset);
+        if (rule != RequestRule.Kept)
+        {
+            Refuse(request, rule);
+            return;
+        }
+
+        uint slot = Take(request);
+        ref Slot entry = ref _slots[slot];
+        entry.Offset = offset;
+        entry.Remaining = request.Length;
+        device.Writes++;
+        entry.Order = ++device.Order;
+        Start(slot, ref entry);
+    }
+
+    private void HandleSync(in Request request, ServedDevice device)
+    {
+        uint slot = Take(request);
+        ref Slot entry = ref _slots[slot];
+        entry.Order = ++device.Order;
+        entry.Awaited = device.Writes;
+        if (entry.Awaited == 0)
+        {
+            Start(slot, ref entry);
+            return;
+        }
+
+        entry.Next = device.WaitingSyncs;
+        device.WaitingSyncs = (int)slot;
+    }
+
+    private void Start(uint slot, ref Slot entry)
+    {
+        switch (entry.Kind)
+        {
+            case RequestKind.Sync:
+                _disks.Flush(slot, entry.Device);
+                break;
+            case RequestKind.Discard:
+                _disks.Discard(slot, entry.Device, entry.Offset, entry.Remaining);
+                break;
+            default:
+                Transfer(slot, ref entry);
+                break;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Transfer(uint slot, ref Slot entry)
+    {
+        uint length = (uint)Math.Min(entry.Remaining, LongestStep);
+        if (entry.Kind == RequestKind.Read) _disks.Read(slot, entry.Device, entry.Offset, length, entry.BufferOffset);
+        else _disks.Write(slot, entry.Device, entry.Offset, length, entry.BufferOffset);
+    }
+
+    private void Finish(uint slot, ref Slot entry, Status status)
+    {
+        if (entry.Kind is RequestKind.Write or RequestKind.Discard) ReleaseSyncs(_devices[entry.Device], entry.Order);
+        if (entry.Session == _session) _responses.Answer(entry.Kind, entry.Device, entry.Tag, (ulong)status);
+        entry.Next = _free;
+        _free = (int)slot;
+        _underWay--;
+        if (_underWay > 0) return;
+        _draining = false;
+        TakeIn();
+    }
+
+    /// <summary>A write has ended: the Syncs that came after it wait for one less.</summary>
+    private void ReleaseSyncs(ServedDevice device, ulong order)
+    {
+        device.Writes--;
+        int previous = -1;
+        for (int i = device.WaitingSyncs; i >= 0;)
+        {
+            ref Slot sync = ref _slots[i];
+            int next = sync.Next;
+            if (sync.Order > order && --sync.Awaited == 0)
+            {
+                if (previous < 0) device.WaitingSyncs = next;
+                else _slots[previous].Next = next;
+                Start((uint)i, ref sync);
+            }
+            else
+            {
+                previous = i;
+            }
+
+            i = next;
+        }
+    }
+
+    private uint Take(in Request request)
+    {
+        uint slot = (uint)_free;
+        ref Slot entry = ref _slots[slot];
+        _free = entry.Next;
+        _underWay++;
+        entry = new Slot { Kind = request.Kind, Device = request.Device, Tag = request.Tag, Session = _session, Next = -1 };
+        return slot;
+    }
+
+    private void Refuse(in Request request, RequestRule rule)
+    {
+        _complaints.Broken(rule, request);
+        Answer(request, (ulong)Status.IoError);
+    }
+
+    private void Answer(in Request request, ulong status) => _responses.Answer(request.Kind, request.Device, request.Tag, status);
+
+    private static bool IsInformation(RequestKind kind) => (ushort)kind >= 0x10 && kind != RequestKind.Reset;
+}

@@ -1,0 +1,65 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using static Tmds.Linux.LibC;
+
+namespace MuenBlock.IoUring;
+
+/// <summary>
+/// Wakes the thread of a ring from another thread: an eventfd(2). The ring's thread keeps a read of it as an entry; a signal
+/// completes it. A signal that comes while none is armed is kept, and completes the next one at once.
+/// </summary>
+public sealed unsafe partial class WakeUp : IDisposable
+{
+    private const int CounterSize = sizeof(ulong);
+
+    // What all reads of all wake-ups go to. Nobody looks at it, and it is never freed: the kernel may still write there after
+    // the ring and the wake-up of an armed read are gone.
+    private static readonly void* Sink = NativeMemory.AllocZeroed(CounterSize);
+
+    private readonly SafeFileHandle _file;
+
+    /// <summary>Creates a wake-up that is not signalled.</summary>
+    /// <exception cref="RingException">There are too many open files.</exception>
+    public WakeUp()
+    {
+        // Blocking: io_uring would fail the read of a non-blocking eventfd at once instead of waiting.
+        int descriptor = eventfd(0, EFD_CLOEXEC);
+        if (descriptor < 0) throw new RingException("cannot create an eventfd: raise the limit of open files (ulimit -n, LimitNOFILE)", errno);
+        _file = new SafeFileHandle(descriptor, ownsHandle: true);
+    }
+
+    /// <summary>Wakes the ring's thread. Any thread may call it, also after <see cref="Dispose"/>, when it does nothing.</summary>
+    public void Signal()
+    {
+        ulong one = 1;
+        try
+        {
+            // Interrupted by a signal before it wrote anything: again. The counter cannot overflow within a process's life.
+            while (Write(_file, &one, CounterSize) < 0 && Marshal.GetLastPInvokeError() == EINTR)
+            {
+            }
+        }
+        catch (ObjectDisposedException)
+        {
+            // Its ring's thread is gone: there is nobody left to wake.
+        }
+    }
+
+    /// <summary>Queues an entry that completes, with a positive result, at the next signal. To be called again after each completion.</summary>
+    /// <param name="ring">The ring, on its thread.</param>
+    /// <param name="userData">The user data of the completion.</param>
+    public void Arm(Ring ring, ulong userData)
+    {
+        ArgumentNullException.ThrowIfNull(ring);
+        ObjectDisposedException.ThrowIf(_file.IsClosed, this);
+        ref SubmissionEntry entry = ref ring.NextEntry();
+        entry.PrepareRead((int)_file.DangerousGetHandle(), Sink, CounterSize, 0);
+        entry.UserData = userData;
+    }
+
+    /// <summary>Closes the eventfd. A read that is armed stays so until its ring ends.</summary>
+    public void Dispose() => _file.Dispose();
+
+    [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
+    private static partial nint Write(SafeFileHandle file, void* data, nuint length);
+}

@@ -1,0 +1,90 @@
+using System.CommandLine;
+using Microsoft.Extensions.Logging;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Regions;
+using MuenBlock.Protocol.Signals;
+
+namespace MuenBlock.Protocol.Programs;
+
+/// <summary>The options that both programs have, so that they are spelled and explained alike.</summary>
+public static class CommonOptions
+{
+    /// <summary>--conn: connection strings, repeated or separated by commas.</summary>
+    /// <returns>A new option.</returns>
+    public static Option<string[]> Connections() => new("--conn")
+    {
+        Description = "A connection: id:request:response:buffer[:request_protocol:response_protocol]. May repeat, or hold several separated by commas.",
+        HelpName = "CONNECTION",
+        Required = true,
+        AllowMultipleArgumentsPerToken = false,
+    };
+
+    /// <summary>--region-dir: where the shared memory is.</summary>
+    /// <returns>A new option.</returns>
+    public static Option<string> RegionDirectoryOption() => new("--region-dir")
+    {
+        Description = $"The directory with the regions of shared memory. Default: {RegionDirectory.Muen} where that is mounted, else {RegionDirectory.SharedMemory}.",
+        HelpName = "DIR",
+    };
+
+    /// <summary>--offset-unit: what device offsets count.</summary>
+    /// <returns>A new option.</returns>
+    public static Option<string> OffsetUnitOption() => Choice(
+        "--offset-unit", "sectors", "What device offsets count on the wire; the same on both ends. Sectors have 512 bytes.", "sectors", "bytes");
+
+    /// <summary>--wait: how the other end is waited for.</summary>
+    /// <returns>A new option.</returns>
+    public static Option<string> WaitOption() => Choice(
+        "--wait", "auto", "How the other end is waited for: by futex where both ends can, or always by polling.", "auto", "poll");
+
+    /// <summary>--spin: how long to look before sleeping.</summary>
+    /// <returns>A new option.</returns>
+    public static Option<int> SpinOption() => new("--spin")
+    {
+        Description = "How long at most to look for work before sleeping, in microseconds, while little is in flight; 0 to 10000.",
+        HelpName = "MICROSECONDS",
+        DefaultValueFactory = _ => 0,
+    };
+
+    /// <summary>--log-level: the least severe lines that are written.</summary>
+    /// <returns>A new option.</returns>
+    public static Option<string> LogLevelOption() => Choice(
+        "--log-level", "info", "The least severe lines that are logged.", "debug", "info", "warn", "error");
+
+    /// <summary>The value of <see cref="OffsetUnitOption"/>.</summary>
+    /// <param name="text">One of its choices.</param>
+    /// <returns>The unit.</returns>
+    public static OffsetUnit ParseOffsetUnit(string text) => text == "bytes" ? OffsetUnit.Bytes : OffsetUnit.Sectors;
+
+    /// <summary>The value of <see cref="WaitOption"/>.</summary>
+    /// <param name="text">One of its choices.</param>
+    /// <returns>The mode.</returns>
+    public static WaitMode ParseWait(string text) => text == "poll" ? WaitMode.Poll : WaitMode.Auto;
+
+    /// <summary>The value of <see cref="LogLevelOption"/>.</summary>
+    /// <param name="text">One of its choices.</param>
+    /// <returns>The level.</returns>
+    public static LogLevel ParseLogLevel(string text) => text switch
+    {
+        "debug" => LogLevel.Debug,
+        "warn" => LogLevel.Warning,
+        "error" => LogLevel.Error,
+        _ => LogLevel.Information,
+    };
+
+    /// <summary>The value of <see cref="SpinOption"/>.</summary>
+    /// <param name="microseconds">What was given.</param>
+    /// <returns>The time.</returns>
+    /// <exception cref="ProgramException">It is out of range.</exception>
+    public static TimeSpan ParseSpin(int microseconds) =>
+        microseconds is >= 0 and <= 10_000
+            ? TimeSpan.FromMicroseconds(microseconds)
+            : throw new ProgramException(ExitCode.Usage, $"--spin {microseconds} is out of range: 0 to 10000 microseconds");
+
+    private static Option<string> Choice(string name, string standard, string description, params string[] choices)
+    {
+        var option = new Option<string>(name) { Description = description, DefaultValueFactory = _ => standard };
+        option.AcceptOnlyFromAmong(choices);
+        return option;
+    }
+}

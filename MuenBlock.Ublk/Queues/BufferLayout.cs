@@ -1,0 +1,83 @@
+using MuenBlock.Protocol.Programs;
+
+namespace MuenBlock.Ublk.Queues;
+
+/// <summary>
+/// How the buffer is cut: one slot for each tag of each device, all of a size. A slot belongs to its tag for good, so there is no
+/// allocator, and its address is what the ublk driver copies to and from.
+/// </summary>
+internal sealed record BufferLayout
+{
+    /// <summary>Requests in flight on a device where nothing else is said: more gain little, and each takes a slot from the size of an I/O.</summary>
+    public const int StandardDepth = 64;
+
+    /// <summary>The deepest queue that ublk takes (UBLK_MAX_QUEUE_DEPTH, linux/ublk_cmd.h).</summary>
+    public const int DeepestQueue = 4096;
+
+    /// <summary>The largest I/O that is chosen unasked: larger ones save nothing.</summary>
+    public const uint StandardLargestIo = 1 << 20;
+
+    /// <summary>The smallest slot: a page, as ublk takes no less.</summary>
+    public const uint SmallestIo = 4096;
+
+    /// <summary>The largest that may be asked for (the length of one I/O has to fit the driver's 32 MiB).</summary>
+    public const uint LargestIo = 32 << 20;
+
+    private BufferLayout(int devices, int depth, uint slotSize)
+    {
+        Devices = devices;
+        Depth = depth;
+        SlotSize = slotSize;
+    }
+
+    /// <summary>Devices on the connection.</summary>
+    public int Devices { get; }
+
+    /// <summary>Tags of a device.</summary>
+    public int Depth { get; }
+
+    /// <summary>Bytes of a slot: the largest I/O.</summary>
+    public uint SlotSize { get; }
+
+    /// <summary>Slots in all.</summary>
+    public int Slots => Devices * Depth;
+
+    /// <summary>The slot of a tag of a device.</summary>
+    /// <param name="device">The device's place among those that are served.</param>
+    /// <param name="tag">The tag.</param>
+    public uint Slot(int device, int tag) => (uint)(device * Depth + tag);
+
+    /// <summary>Cuts the buffer.</summary>
+    /// <param name="bufferLength">Its size in bytes.</param>
+    /// <param name="devices">How many devices share it.</param>
+    /// <param name="mostInFlight">Requests that the channels hold (invariant I1).</param>
+    /// <param name="mostBytes">The largest request that every server's device takes, in bytes.</param>
+    /// <param name="depth">The depth that was asked for, or null.</param>
+    /// <param name="largestIo">The largest I/O that was asked for, in bytes, or null.</param>
+    /// <exception cref="ProgramException">What was asked for does not fit; the message says what would.</exception>
+    public static BufferLayout Cut(ulong bufferLength, int devices, uint mostInFlight, ulong mostBytes, int? depth, uint? largestIo)
+    {
+        ulong share = bufferLength / (ulong)devices;
+        int deepest = (int)Math.Min(Math.Min((ulong)DeepestQueue, mostInFlight / (uint)devices), share / SmallestIo);
+        if (deepest == 0)
+            throw new ProgramException(ExitCode.Resource, $"the regions are too small for {devices} devices: each needs a page of the buffer and a request of the channel");
+        if (depth > deepest)
+            throw new ProgramException(ExitCode.Usage, $"--depth {depth} does not fit: {devices} device(s), a buffer of {bufferLength} bytes and channels of {mostInFlight} requests allow {deepest}");
+
+        ulong most = Math.Min(mostBytes, LargestIo);
+        if (largestIo > most) throw new ProgramException(ExitCode.Usage, $"--max-io {largestIo} is more than the server takes: {most} bytes");
+        if (largestIo is { } size)
+        {
+            ulong fitting = share / size;
+            if (fitting < (ulong)(depth ?? 1))
+                throw new ProgramException(ExitCode.Usage, $"--max-io {size} does not fit: {devices} device(s) at depth {depth ?? 1} share a buffer of {bufferLength} bytes; use a smaller one, a smaller --depth, or a larger buffer");
+            return new BufferLayout(devices, depth ?? (int)Math.Min(Math.Min((ulong)deepest, fitting), StandardDepth), size);
+        }
+
+        int queue = depth ?? Math.Min(deepest, StandardDepth);
+        ulong slot = Math.Min(Math.Min(share / (ulong)queue, StandardLargestIo), most);
+        return new BufferLayout(devices, queue, (uint)ulong.Max(SmallestIo, RoundDownToPowerOfTwo(slot)));
+    }
+
+    private static ulong RoundDownToPowerOfTwo(ulong value) => 1ul << (63 - (int)ulong.LeadingZeroCount(value));
+}

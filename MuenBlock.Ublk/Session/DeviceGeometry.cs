@@ -1,0 +1,39 @@
+using MuenBlock.Protocol.Messages;
+
+namespace MuenBlock.Ublk.Session;
+
+/// <summary>What a server says of one of its devices.</summary>
+/// <param name="Blocks">The size in blocks; 0 for a device that is to be skipped.</param>
+/// <param name="BlockLength">Bytes in a block: a power of two from 512 to 4096.</param>
+/// <param name="MostBlocks">The most blocks of one request; 0 if the server sets no bound.</param>
+/// <param name="Traits">What else it told; none from a plain muenblock 2.0 server.</param>
+internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, ulong MostBlocks, DeviceTraits Traits)
+{
+    /// <summary>The least block length: a sector.</summary>
+    public const uint SmallestBlock = 512;
+
+    /// <summary>The largest block length that ublk takes: a page.</summary>
+    public const uint LargestBlock = 4096;
+
+    // A ublk request has at least 8 sectors to spend (max_sectors, ublk_validate_params).
+    private const ulong LeastTransfer = 4096;
+
+    /// <summary>Bytes.</summary>
+    public ulong Size => Blocks * BlockLength;
+
+    /// <summary>The most bytes of one request.</summary>
+    public ulong MostBytes => MostBlocks == 0 || MostBlocks > ulong.MaxValue / BlockLength ? ulong.MaxValue : MostBlocks * BlockLength;
+
+    /// <summary>Which rule the values break, in words; null if they can be used.</summary>
+    public string? BrokenRule
+    {
+        get
+        {
+            if (Blocks == 0) return null;
+            if (BlockLength is < SmallestBlock or > LargestBlock || !uint.IsPow2(BlockLength))
+                return $"BlockLengthIsPowerOfTwoFrom512To4096: {BlockLength}";
+            if (Blocks > long.MaxValue / BlockLength) return $"SizeFitsInt64: {Blocks} blocks of {BlockLength} bytes";
+            return MostBytes < LeastTransfer ? $"RequestsMayHave4096Bytes: {MostBlocks} blocks of {BlockLength} bytes" : null;
+        }
+    }
+}

@@ -1,0 +1,22 @@
+using MuenBlock.Protocol.Messages;
+
+namespace MuenBlock.Ublk.Session;
+
+/// <summary>What a session tells those who watch it. None of it happens per I/O.</summary>
+internal interface ISessionEvents
+{
+    /// <summary>The handshake is done: I/O goes through.</summary>
+    /// <param name="serverFeatures">What the server can do beyond muenblock 2.0.</param>
+    /// <param name="replayed">How many I/Os were sent again.</param>
+    void Ready(PeerFeatures serverFeatures, ulong replayed);
+
+    /// <summary>The server cannot be used: I/O fails.</summary>
+    /// <param name="rule">The rule that it breaks, in words.</param>
+    void Refused(string rule);
+
+    /// <summary>A question of the handshake was not answered in time; the handshake begins anew.</summary>
+    void NoAnswer(RequestKind question, ushort device);
+
+    /// <summary>An answer came that nobody had asked for. It was dropped.</summary>
+    void Stray(in Response response);
+}

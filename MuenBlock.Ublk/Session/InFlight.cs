@@ -1,0 +1,25 @@
+using MuenBlock.Protocol.Messages;
+
+namespace MuenBlock.Ublk.Session;
+
+/// <summary>A block I/O that the kernel waits for. Its index is the slot: device and tag.</summary>
+internal struct InFlight
+{
+    /// <summary>Where on the device, in bytes.</summary>
+    public ulong Offset;
+
+    /// <summary>The order in which I/O arrived, for sending it again.</summary>
+    public ulong Order;
+
+    /// <summary>Bytes; 0 for a Sync.</summary>
+    public uint Length;
+
+    /// <summary>The tag that was last sent for it, unlike every other that the server may still know.</summary>
+    public uint Tag;
+
+    /// <summary>What was asked for; None while the slot is free.</summary>
+    public RequestKind Kind;
+
+    /// <summary>On which device of the connection.</summary>
+    public ushort Device;
+}

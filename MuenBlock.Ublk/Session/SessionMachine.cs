@@ -1,0 +1,306 @@
+using System.Runtime.CompilerServices;
+using MuenBlock.Protocol.Channels;
+using MuenBlock.Protocol.Messages;
+
+namespace MuenBlock.Ublk.Session;
+
+/// <summary>
+/// A client's side of a connection, apart from all system calls: block I/O, responses and time go in, requests and completions come out.
+/// <list type="bullet">
+/// <item>An I/O stays in the table until its answer came, whatever happens to the server: it is sent again after the next
+/// handshake, in the order of arrival (invariant I8). Its slot of the buffer is its own meanwhile (I2), so a repeat carries the same data.</item>
+/// <item>Every I/O that is sent has a tag that no earlier one of its slot had. An answer must match tag, kind and device of what
+/// was asked, in private memory, or it is not one (I3).</item>
+/// <item>Before the answer to its Reset a session believes nothing that the channel holds.</item>
+/// </list>
+/// </summary>
+/// <typeparam name="TRequests">Where requests go. A struct, so that the calls are direct.</typeparam>
+/// <typeparam name="TCompletions">Where completions go.</typeparam>
+internal sealed class SessionMachine<TRequests, TCompletions>
+    where TRequests : struct, IRequestQueue
+    where TCompletions : struct, IBlockCompletions
+{
+    /// <summary>How long a server may take to answer a question of the handshake; a Reset may have to wait for slow I/O.</summary>
+    public const long AnswerMilliseconds = 5_000;
+
+    /// <summary>How long a server that may be a plain one is waited for to answer what only ours know.</summary>
+    public const long FeaturesMilliseconds = 1_000;
+
+    // A tag is the slot in the low half and a count of uses in the high half. Questions use slots that no I/O has.
+    private const int SlotBits = 16;
+    private const uint SlotMask = (1u << SlotBits) - 1;
+    private const uint QuestionSlot = SlotMask;
+
+    private const int SectorShift = 9;
+    private const int Eio = 5; // asm-generic/errno-base.h
+
+    private readonly OffsetUnit _unit;
+    private readonly PeerFeatures _features;
+    private readonly ISessionEvents _events;
+    private readonly Handshake _handshake = new();
+    private readonly long _sessionSeed;
+    private TRequests _requests;
+    private TCompletions _completions;
+    private InFlight[] _table = [];
+    private (ulong Order, uint Slot)[] _replay = [];
+    private ulong _slotSize;
+    private DeviceGeometry[] _devices = [];
+    private ulong _order;
+    private uint _questionTag;
+    private long _questionDeadline;
+
+    /// <summary>Creates the session. I/O is taken after <see cref="Prepare"/>.</summary>
+    /// <param name="unit">What device offsets count on the wire.</param>
+    /// <param name="features">What the server is told of this client.</param>
+    /// <param name="seed">Random: where tags begin, so that answers to an earlier run of the program are not taken for ours.</param>
+    /// <param name="events">Who is told of what happens.</param>
+    /// <param name="requests">Where requests go.</param>
+    /// <param name="completions">Where completions go.</param>
+    public SessionMachine(OffsetUnit unit, PeerFeatures features, int seed, ISessionEvents events, TRequests requests, TCompletions completions)
+    {
+        _unit = unit;
+        _features = features;
+        _sessionSeed = seed;
+        _questionTag = (uint)seed << SlotBits | QuestionSlot;
+        _events = events;
+        _requests = requests;
+        _completions = completions;
+    }
+
+    /// <summary>How far the session is.</summary>
+    public SessionState State { get; private set; }
+
+    /// <summary>I/Os that the kernel waits for.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Whether the server may have something to say.</summary>
+    public bool ExpectsAnswer => State != SessionState.Ready || Count > 0;
+
+    /// <summary>What the server can do beyond muenblock 2.0.</summary>
+    public PeerFeatures ServerFeatures => _handshake.ServerFeatures;
+
+    /// <summary>The devices as the server described them in the first handshake; the index is the id.</summary>
+    public ReadOnlySpan<DeviceGeometry> Devices => _devices;
+
+    /// <summary>I/Os that were sent again after a server's restart.</summary>
+    public ulong Replayed { get; private set; }
+
+    /// <summary>Answers that nobody had asked for.</summary>
+    public ulong Strays { get; private set; }
+
+    /// <summary>When <see cref="Tick"/> is next needed, in milliseconds of its clock; <see cref="long.MaxValue"/> for never.</summary>
+    public long Deadline => State == SessionState.Greeting ? _questionDeadline : long.MaxValue;
+
+    /// <summary>Makes the table of I/Os, once the buffer's layout is known. Everything that the session ever needs is allocated now (I4).</summary>
+    /// <param name="slots">How many I/Os there can be; the channel holds as many requests and responses (I1).</param>
+    /// <param name="slotSize">The bytes of the buffer that each has to itself.</param>
+    public void Prepare(int slots, ulong slotSize)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)slots, QuestionSlot);
+        _table = new InFlight[slots];
+        _replay = new (ulong, uint)[slots];
+        _slotSize = slotSize;
+        for (int i = 0; i < slots; i++) _table[i].Tag = (uint)_sessionSeed << SlotBits | (uint)i;
+    }
+
+    /// <summary>Takes an I/O from the kernel. It ends, sooner or later, in <see cref="IBlockCompletions.Complete"/>.</summary>
+    /// <param name="slot">Its slot, which is free.</param>
+    /// <param name="kind">Read, Write, Discard or Sync.</param>
+    /// <param name="device">The device.</param>
+    /// <param name="offset">Where on it, in bytes.</param>
+    /// <param name="length">How much, in bytes.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Submit(uint slot, RequestKind kind, ushort device, ulong offset, uint length)
+    {
+        ref InFlight entry = ref _table[slot];
+        entry.Kind = kind;
+        entry.Device = device;
+        entry.Offset = offset;
+        entry.Length = length;
+        entry.Order = ++_order;
+        Count++;
+        if (State == SessionState.Ready) Send(slot, ref entry);
+        else if (State == SessionState.Refused) End(slot, ref entry, -Eio);
+    }
+
+    /// <summary>Takes packets of the response channel, in private memory.</summary>
+    /// <param name="responses">The packets.</param>
+    /// <param name="now">Milliseconds of a clock that does not go back.</param>
+    public void Receive(ReadOnlySpan<Response> responses, long now)
+    {
+        foreach (ref readonly Response response in responses)
+        {
+            uint slot = response.Tag & SlotMask;
+            if (State == SessionState.Ready && slot < (uint)_table.Length) ReceiveAnswer(response, slot);
+            else if (State == SessionState.Greeting && response.Tag == _questionTag) ReceiveQuestion(response, now);
+            else if (State == SessionState.Ready) Stray(response);
+        }
+    }
+
+    /// <summary>The response channel has begun a new epoch: another run of the server, or the first.</summary>
+    /// <param name="now">Milliseconds.</param>
+    public void ServerAppeared(long now) => Greet(now);
+
+    /// <summary>The response channel is inactive, or not a channel of ours: nobody is there.</summary>
+    public void ServerLeft()
+    {
+        if (State != SessionState.Refused) State = SessionState.Waiting;
+    }
+
+    /// <summary>Lets time pass.</summary>
+    /// <param name="now">Milliseconds.</param>
+    public void Tick(long now)
+    {
+        if (State != SessionState.Greeting || now < _questionDeadline) return;
+        if (_handshake.Question == RequestKind.Features)
+        {
+            // A plain muenblock 2.0 server. Should its answer come after all, its tag is no longer asked for.
+            _handshake.Answer((ulong)PeerFeatures.None);
+            Ask(now);
+            return;
+        }
+
+        _events.NoAnswer(_handshake.Question, _handshake.Device);
+        Greet(now);
+    }
+
+    private void Greet(long now)
+    {
+        State = SessionState.Greeting;
+        _handshake.Begin();
+        _requests.Restart();
+        Ask(now);
+    }
+
+    private void Ask(long now)
+    {
+        _questionTag += 1u << SlotBits;
+        _questionDeadline = now + (_handshake.Question == RequestKind.Features ? FeaturesMilliseconds : AnswerMilliseconds);
+        var request = new Request { Kind = _handshake.Question, Device = _handshake.Device, Tag = _questionTag };
+        if (_handshake.Question == RequestKind.Features) request.Length = (ulong)_features;
+        _requests.Send(request);
+    }
+
+    private void ReceiveQuestion(in Response response, long now)
+    {
+        if (response.Kind != _handshake.Question || response.Device != _handshake.Device)
+        {
+            Stray(response);
+            return;
+        }
+
+        _handshake.Answer(response.Status);
+        if (_handshake.BrokenRule is not null) Refuse(_handshake.BrokenRule);
+        else if (_handshake.Done) FinishGreeting();
+        else Ask(now);
+    }
+
+    private void FinishGreeting()
+    {
+        string? rule = _devices.Length == 0 ? LearnDevices() : CompareDevices();
+        if (rule is not null)
+        {
+            Refuse(rule);
+            return;
+        }
+
+        State = SessionState.Ready;
+        ulong before = Replayed;
+        Replay();
+        _events.Ready(_handshake.ServerFeatures, Replayed - before);
+    }
+
+    private string? LearnDevices()
+    {
+        var devices = new DeviceGeometry[_handshake.DeviceCount];
+        for (int i = 0; i < devices.Length; i++)
+        {
+            devices[i] = _handshake.Geometry(i);
+            if (devices[i].BrokenRule is { } rule) return $"device {i}: {rule}";
+        }
+
+        _devices = devices;
+        return null;
+    }
+
+    /// <summary>A server that comes back must have what the kernel was promised. More is no harm; less would lose data.</summary>
+    private string? CompareDevices()
+    {
+        if (_handshake.DeviceCount != _devices.Length) return $"DevicesStayTheSame: {_handshake.DeviceCount} instead of {_devices.Length}";
+        for (int i = 0; i < _devices.Length; i++)
+        {
+            DeviceGeometry now = _handshake.Geometry(i);
+            DeviceGeometry before = _devices[i];
+            if (now.BlockLength != before.BlockLength) return $"BlockLengthStaysTheSame: device {i} has {now.BlockLength} bytes instead of {before.BlockLength}";
+            if (now.Blocks < before.Blocks) return $"SizeDoesNotShrink: device {i} has {now.Blocks} blocks instead of {before.Blocks}";
+            if (now.MostBytes < before.MostBytes) return $"RequestsMayStayAsLarge: device {i} takes {now.MostBlocks} blocks instead of {before.MostBlocks}";
+        }
+
+        return null;
+    }
+
+    private void Refuse(string rule)
+    {
+        State = SessionState.Refused;
+        _events.Refused(rule);
+        for (uint slot = 0; slot < (uint)_table.Length; slot++)
+        {
+            if (_table[slot].Kind != RequestKind.None) End(slot, ref _table[slot], -Eio);
+        }
+    }
+
+    private void Replay()
+    {
+        int count = 0;
+        for (uint slot = 0; slot < (uint)_table.Length; slot++)
+        {
+            if (_table[slot].Kind != RequestKind.None) _replay[count++] = (_table[slot].Order, slot);
+        }
+
+        _replay.AsSpan(0, count).Sort();
+        foreach ((_, uint slot) in _replay.AsSpan(0, count)) Send(slot, ref _table[slot]);
+        Replayed += (ulong)count;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Send(uint slot, ref InFlight entry)
+    {
+        entry.Tag += 1u << SlotBits;
+        _requests.Send(new Request
+        {
+            Kind = entry.Kind,
+            Device = entry.Device,
+            Tag = entry.Tag,
+            Length = entry.Length,
+            DeviceOffset = _unit == OffsetUnit.Sectors ? entry.Offset >> SectorShift : entry.Offset,
+            BufferOffset = entry.Kind is RequestKind.Read or RequestKind.Write ? slot * _slotSize : 0,
+        });
+    }
+
+    private void ReceiveAnswer(in Response response, uint slot)
+    {
+        ref InFlight entry = ref _table[slot];
+        if (entry.Kind == RequestKind.None || entry.Tag != response.Tag || entry.Kind != response.Kind || entry.Device != response.Device)
+        {
+            Stray(response);
+            return;
+        }
+
+        int errno = StatusErrno.ToErrno(response.Status);
+        int done = entry.Kind is RequestKind.Read or RequestKind.Write ? (int)entry.Length : 0;
+        End(slot, ref entry, errno == 0 ? done : -errno);
+    }
+
+    private void End(uint slot, ref InFlight entry, int result)
+    {
+        entry.Kind = RequestKind.None;
+        Count--;
+        _completions.Complete(slot, result);
+    }
+
+    private void Stray(in Response response)
+    {
+        Strays++;
+        _events.Stray(response);
+    }
+}

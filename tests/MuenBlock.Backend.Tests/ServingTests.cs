@@ -1,0 +1,214 @@
+using MuenBlock.Protocol.Channels;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Signals;
+using Xunit;
+
+namespace MuenBlock.Backend.Tests;
+
+/// <summary>The whole backend but its command line: rings, channels, image files on a real file system and in memory.</summary>
+public sealed class ServingTests
+{
+    private const int ImageSize = 4 << 20;
+
+    public static TheoryData<string, WaitMode> Ways => new()
+    {
+        { "/dev/shm", WaitMode.Auto }, { "/var/tmp", WaitMode.Auto }, { "/var/tmp", WaitMode.Poll },
+    };
+
+    [Theory]
+    [MemberData(nameof(Ways))]
+    public void What_is_written_is_read_back_and_is_on_the_disk(string root, WaitMode wait)
+    {
+        using var folder = new TestFolder(root);
+        string image = folder.Image("disk", ImageSize);
+        using (var server = new TestServer(folder.Path, [image], wait: wait))
+        {
+            using var client = new TestClient(folder.Path, server.Name);
+            client.Connect();
+            ulong block = client.Ask(RequestKind.BlockLength);
+            Assert.Equal(ImageSize / block, client.Ask(RequestKind.MediaBlocks));
+
+            new Random(1).NextBytes(client.Buffer[..65536]);
+            Assert.Equal(0ul, client.Ask(RequestKind.Write, 0, 65536, 1 << 20 >> 9, 0));
+            Assert.Equal(0ul, client.Ask(RequestKind.Sync));
+            Assert.Equal(0ul, client.Ask(RequestKind.Read, 0, 65536, 1 << 20 >> 9, 1 << 20));
+            Assert.True(client.Buffer[..65536].SequenceEqual(client.Buffer.Slice(1 << 20, 65536)));
+            Assert.True(TestFolder.Contents(image).AsSpan(1 << 20, 65536).SequenceEqual(client.Buffer[..65536]));
+        }
+    }
+
+    [Fact]
+    public void Offsets_count_sectors_of_512_bytes_unless_told_to_count_bytes()
+    {
+        foreach (OffsetUnit unit in Enum.GetValues<OffsetUnit>())
+        {
+            using var folder = new TestFolder();
+            string image = folder.Image("disk", ImageSize);
+            using var server = new TestServer(folder.Path, [image], unit: unit);
+            using var client = new TestClient(folder.Path, server.Name);
+            client.Connect();
+            ulong offset = unit == OffsetUnit.Sectors ? 8u : 4096u;
+            Assert.Equal(0ul, client.Ask(RequestKind.Read, 0, 4096, offset, 0));
+            Assert.True(TestFolder.Contents(image).AsSpan(4096, 4096).SequenceEqual(client.Buffer[..4096]));
+        }
+    }
+
+    [Fact]
+    public void A_thousand_requests_in_flight_are_all_answered()
+    {
+        using var folder = new TestFolder();
+        string image = folder.Image("disk", ImageSize);
+        using var server = new TestServer(folder.Path, [image]);
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Connect();
+        const int count = 1000;
+        var tags = new HashSet<uint>();
+        for (int i = 0; i < count; i++) tags.Add(client.Send(RequestKind.Read, 0, 4096, (ulong)(i * 8), (ulong)(i * 4096)));
+        client.Publish();
+        foreach (Response response in client.Await(count))
+        {
+            Assert.Equal(0ul, response.Status);
+            Assert.True(tags.Remove(response.Tag));
+        }
+
+        Assert.True(TestFolder.Contents(image).AsSpan(0, count * 4096).SequenceEqual(client.Buffer[..(count * 4096)]));
+    }
+
+    [Fact]
+    public void Devices_of_a_connection_are_told_apart()
+    {
+        using var folder = new TestFolder();
+        string[] images = [folder.Image("first", ImageSize), folder.Image("second", ImageSize / 2)];
+        using var server = new TestServer(folder.Path, images);
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Connect();
+        Assert.Equal(2ul, client.Ask(RequestKind.MaxDevices));
+        for (ushort device = 0; device < 2; device++)
+        {
+            Assert.Equal(0ul, client.Ask(RequestKind.Read, device, 4096, 0, (ulong)device * 4096));
+            Assert.True(TestFolder.Contents(images[device]).AsSpan(0, 4096).SequenceEqual(client.Buffer.Slice(device * 4096, 4096)));
+        }
+    }
+
+    [Fact]
+    public void A_device_that_is_not_there_is_unknown_to_questions_and_unsupported_for_IO()
+    {
+        using var folder = new TestFolder();
+        using var server = new TestServer(folder.Path, [folder.Image("disk", ImageSize)]);
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Connect();
+        foreach (RequestKind kind in (RequestKind[])[RequestKind.Read, RequestKind.Write, RequestKind.Discard, RequestKind.Sync, RequestKind.Reset])
+            Assert.Equal((ulong)Status.NotSupported, client.Ask(kind, 1, 4096));
+        foreach (RequestKind kind in (RequestKind[])[RequestKind.MediaBlocks, RequestKind.BlockLength, RequestKind.MaxBlocksCount])
+            Assert.Equal(0ul, client.Ask(kind, 1));
+    }
+
+    [Fact]
+    public void A_discarded_range_of_an_image_reads_as_zeroes()
+    {
+        using var folder = new TestFolder();
+        using var server = new TestServer(folder.Path, [folder.Image("disk", ImageSize)]);
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Connect();
+        Assert.Equal(0ul, client.Ask(RequestKind.Discard, 0, 65536, 0));
+        client.Buffer.Fill(0xff);
+        Assert.Equal(0ul, client.Ask(RequestKind.Read, 0, 65536, 0, 0));
+        Assert.False(client.Buffer[..65536].ContainsAnyExcept((byte)0));
+    }
+
+    [Fact]
+    public void A_read_only_export_refuses_writes_and_discards_and_says_so()
+    {
+        using var folder = new TestFolder();
+        string image = folder.Image("disk", ImageSize);
+        byte[] before = TestFolder.Contents(image);
+        using (var server = new TestServer(folder.Path, [image], readOnly: true))
+        {
+            using var client = new TestClient(folder.Path, server.Name);
+            client.Connect();
+            Assert.Equal((ulong)Status.IoError, client.Ask(RequestKind.Write, 0, 4096));
+            Assert.Equal((ulong)Status.IoError, client.Ask(RequestKind.Discard, 0, 4096));
+            Assert.Equal(0ul, client.Ask(RequestKind.Read, 0, 4096));
+            var traits = (DeviceTraits)client.Ask(RequestKind.Traits);
+            Assert.True(traits.HasFlag(DeviceTraits.ReadOnly));
+            Assert.False(traits.HasFlag(DeviceTraits.Discard));
+        }
+
+        Assert.Equal(before, TestFolder.Contents(image));
+    }
+
+    [Fact]
+    public void Nothing_is_executed_before_a_Reset()
+    {
+        using var folder = new TestFolder();
+        string image = folder.Image("disk", ImageSize);
+        byte[] before = TestFolder.Contents(image);
+        using (var server = new TestServer(folder.Path, [image]))
+        {
+            using var client = new TestClient(folder.Path, server.Name);
+            client.Writer.Initialise(Epoch.New());
+            client.Send(RequestKind.Write, 0, 4096);
+            client.Publish();
+            client.Connect();
+        }
+
+        Assert.Equal(before, TestFolder.Contents(image));
+    }
+
+    [Fact]
+    public void Requests_left_over_from_an_earlier_server_are_not_executed()
+    {
+        using var folder = new TestFolder();
+        string image = folder.Image("disk", ImageSize);
+        byte[] before = TestFolder.Contents(image);
+        new TestServer(folder.Path, [image]).Dispose();
+        using var client = new TestClient(folder.Path, Protocol.ConnectionString.Parse("1:request:response:buffer"));
+        client.Writer.Initialise(Epoch.New());
+        client.Send(RequestKind.Reset);
+        client.Send(RequestKind.Write, 0, 4096);
+        client.Publish();
+        using (var server = new TestServer(folder.Path, [image])) client.Connect();
+        Assert.Equal(before, TestFolder.Contents(image));
+    }
+
+    [Fact]
+    public void A_second_client_can_use_the_server_after_the_first()
+    {
+        using var folder = new TestFolder();
+        using var server = new TestServer(folder.Path, [folder.Image("disk", ImageSize)]);
+        for (int i = 0; i < 3; i++)
+        {
+            using var client = new TestClient(folder.Path, server.Name);
+            client.Connect();
+            Assert.Equal(0ul, client.Ask(RequestKind.Read, 0, 4096));
+        }
+    }
+
+    [Fact]
+    public void A_client_that_overruns_the_channel_is_given_a_new_epoch_and_can_begin_again()
+    {
+        using var folder = new TestFolder();
+        using var server = new TestServer(folder.Path, [folder.Image("disk", ImageSize)]);
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Connect();
+        for (int i = 0; i < 5000; i++) client.Send(RequestKind.Read, 0, 4096, 0, 0);
+        client.Publish();
+        long end = Environment.TickCount64 + 20_000;
+        while (client.Look() != ReadStatus.NewEpoch) Assert.True(Environment.TickCount64 < end, "the server kept its epoch");
+        client.Connect();
+        Assert.Equal(0ul, client.Ask(RequestKind.Read, 0, 4096));
+        Assert.False(server.Failed);
+    }
+
+    [Fact]
+    public void A_server_that_is_stopped_answers_what_is_under_way_and_becomes_inactive()
+    {
+        using var folder = new TestFolder();
+        string image = folder.Image("disk", ImageSize);
+        var server = new TestServer(folder.Path, [image]);
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Connect();
+        server.Dispose();
+        Assert.Equal(ReadStatus.Inactive, client.Look());
+    }
+}

@@ -1,0 +1,69 @@
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Win32.SafeHandles;
+using MuenBlock.Backend.Exports;
+using MuenBlock.Backend.Serving;
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Regions;
+using MuenBlock.Protocol.Signals;
+
+namespace MuenBlock.Backend.Tests;
+
+/// <summary>A backend in this process: real regions, real rings, image files in a folder of its own.</summary>
+internal sealed class TestServer : IDisposable
+{
+    private readonly Connection _connection;
+    private readonly ConnectionThread _thread;
+
+    public TestServer(string directory, IReadOnlyList<string> images, bool readOnly = false, OffsetUnit unit = OffsetUnit.Sectors, WaitMode wait = WaitMode.Auto)
+    {
+        Name = ConnectionString.Parse("1:request:response:buffer");
+        _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, readOnly, NullLogger.Instance);
+        _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero), NullLogger.Instance);
+        _thread.Start();
+    }
+
+    public ConnectionString Name { get; }
+
+    public bool Failed => _thread.Failed;
+
+    public void Dispose()
+    {
+        _thread.Stop();
+        _thread.Join();
+        _thread.Dispose();
+        _connection.Dispose();
+    }
+}
+
+/// <summary>A folder that goes away with its test.</summary>
+internal sealed class TestFolder : IDisposable
+{
+    /// <summary>Makes it in memory, or on the disk that holds /var/tmp.</summary>
+    public TestFolder(string root = "/dev/shm") => Path = Directory.CreateDirectory($"{root}/muenblock-test-{Guid.NewGuid():n}").FullName;
+
+    public string Path { get; }
+
+    /// <summary>Makes an image of random bytes.</summary>
+    public string Image(string name, int size)
+    {
+        string path = $"{Path}/{name}";
+        byte[] bytes = new byte[size];
+        new Random(size).NextBytes(bytes);
+        File.WriteAllBytes(path, bytes);
+        return path;
+    }
+
+    /// <summary>What a file holds now, although a backend has it locked.</summary>
+    public static byte[] Contents(string path)
+    {
+        // The framework's own opening takes a shared flock, which the backend's exclusive one refuses.
+        using SafeFileHandle file = PosixFile.TryOpen(path, 0, out int error) ?? throw new IOException(PosixFile.Describe(error));
+        byte[] bytes = new byte[RandomAccess.GetLength(file)];
+        int done = 0;
+        while (done < bytes.Length) done += RandomAccess.Read(file, bytes.AsSpan(done), done);
+        return bytes;
+    }
+
+    public void Dispose() => Directory.Delete(Path, recursive: true);
+}
