@@ -102,7 +102,10 @@ public sealed unsafe partial class Ring : IDisposable
         get => Volatile.Read(ref *_completionTail) != _taken || HasDeferredWork;
     }
 
-    /// <summary>Whether completions wait inside the kernel for the next <see cref="Enter"/>: a plain load, no system call.</summary>
+    /// <summary>
+    /// Whether completions wait inside the kernel for the next <see cref="Enter"/>: a plain load, no system call. The kernel may set
+    /// this again just after an Enter that took the very work it stands for; one more Enter then finds nothing and clears it.
+    /// </summary>
     public bool HasDeferredWork
     {
         // Pairs with nothing: the kernel sets the flags after it queued the work, and the next Enter, which finds the work, is a
@@ -175,6 +178,7 @@ public sealed unsafe partial class Ring : IDisposable
         // Release of the entries' contents with the tail. Pairs with the kernel's acquire load of it in io_submit_sqes.
         Volatile.Write(ref *_submissionTail, _tail);
         Release();
+        if (HasDeferredWork) ClearTaskRun();
         _enters++;
         long result;
         if (waitFor == 0 || timeoutNanoseconds < 0)
@@ -256,6 +260,12 @@ public sealed unsafe partial class Ring : IDisposable
         uint flags = (uint)(_enterFlags | EnterFlags.ExtendedArgument);
         return Kernel.Enter(Kernel.EnterCall, _enterDescriptor, _tail - _head, waitFor, flags, &argument, (nuint)sizeof(WaitArgument));
     }
+
+    // The kernel queues deferred work first and sets the flag afterwards. If this thread works it off in between, the flag comes too
+    // late, and the kernel, which clears it only when there is work, leaves it standing until there is some: a loop that takes it
+    // for news would never sleep. So it is cleared here, where a call follows that works off all that any flag so far stood for.
+    // The full fence of the clearing pairs with the kernel's atomic_or in io_req_local_work_add: work whose flag is lost is seen.
+    private void ClearTaskRun() => Interlocked.And(ref *(uint*)_submissionFlags, ~(uint)SubmissionQueueFlags.TaskRun);
 
     [MethodImpl(NoInlining)]
     private void MakeRoom()

@@ -67,7 +67,7 @@ internal static partial class ServeCommand
     private static ExitCode Serve(ServeOptions options)
     {
         IReadOnlyList<Export> exports = ExportPlan.Make(options.Connections, options.Devices, options.ReadOnly);
-        using ILoggerFactory factory = StandardErrorLog.CreateFactory(options.LogLevel);
+        using ILoggerFactory factory = LineLog.ToStandardError(options.LogLevel);
         ILogger log = factory.CreateLogger("serve");
         using var signals = new TerminationSignals();
 
@@ -85,12 +85,15 @@ internal static partial class ServeCommand
 
             foreach (Connection connection in connections)
             {
-                var thread = new ConnectionThread(connection, options.Serving, log);
+                var thread = new ConnectionThread(connection, options.Serving, log, signals.Interrupt);
                 threads.Add(thread);
                 thread.Start();
             }
 
-            signals.Wait();
+            while (!signals.Wait() && !threads.TrueForAll(thread => thread.Failed))
+            {
+            }
+
             LogStopping(log);
         }
         finally

@@ -29,13 +29,19 @@ internal sealed partial class ConnectionThread : IDisposable
     private readonly ILogger _log;
     private readonly WakeUp _stop = new();
     private readonly Thread _thread;
+    private readonly Action _failed;
     private readonly ManualResetEventSlim _started = new();
     private volatile bool _stopping;
     private Exception? _startFailure;
 
     /// <summary>Prepares to serve. <see cref="Start"/> begins.</summary>
-    public ConnectionThread(Connection connection, ConnectionOptions options, ILogger log)
+    /// <param name="connection">What is served.</param>
+    /// <param name="options">How.</param>
+    /// <param name="log">Where to log.</param>
+    /// <param name="failed">Called on the thread if it ends by a fault.</param>
+    public ConnectionThread(Connection connection, ConnectionOptions options, ILogger log, Action failed)
     {
+        _failed = failed;
         _connection = connection;
         _options = options;
         _log = log;
@@ -90,6 +96,7 @@ internal sealed partial class ConnectionThread : IDisposable
             if (_started.IsSet) LogFailed(_log, _connection.Name.Id, failure);
             else _startFailure = failure;
             Failed = true;
+            _failed();
         }
         finally
         {
@@ -108,7 +115,6 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly ServingMachine<RingDisks, ChannelResponses> _machine;
         private readonly uint _id;
         private readonly ILogger _log;
-        private bool _clientPresent;
 
         public unsafe Loop(ConnectionThread owner, Ring ring)
         {
@@ -196,6 +202,7 @@ internal sealed partial class ConnectionThread : IDisposable
 
         private bool CollectRequests()
         {
+            if (!_requests.HasNews) return false;
             ReadStatus status = _requests.Read(_machine.Inbox, out int count);
             switch (status)
             {
@@ -206,30 +213,28 @@ internal sealed partial class ConnectionThread : IDisposable
                     _signal.PeerWakes = (_machine.ClientFeatures & PeerFeatures.Futex) != 0;
                     return true;
                 case ReadStatus.NewEpoch:
-                    BeginSession(present: true);
+                    BeginSession();
                     LogClient(_log, _id);
                     return true;
                 case ReadStatus.Inactive:
-                    if (!_clientPresent) return false;
-                    BeginSession(present: false);
+                    BeginSession();
                     LogClientLeft(_log, _id);
                     return true;
                 case ReadStatus.Incompatible:
-                    BeginSession(present: false);
+                    BeginSession();
                     LogIncompatible(_log, _id, _requests.DescribeHeader());
                     return true;
                 default:
                     // Requests are lost, and nobody knows which: all of the session is void. A new epoch tells the client.
-                    BeginSession(present: true);
+                    BeginSession();
                     _signal.Initialise();
                     LogOverrun(_log, _id, _requests.Elements);
                     return true;
             }
         }
 
-        private void BeginSession(bool present)
+        private void BeginSession()
         {
-            _clientPresent = present;
             _signal.PeerWakes = false;
             _machine.BeginSession();
         }

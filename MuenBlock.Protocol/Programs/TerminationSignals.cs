@@ -2,40 +2,45 @@ using System.Runtime.InteropServices;
 
 namespace MuenBlock.Protocol.Programs;
 
-/// <summary>Lets a program wait for the request to end (SIGTERM, SIGINT) instead of being ended by it.</summary>
+/// <summary>
+/// Lets a program's main thread sleep until it is asked to end (SIGTERM, SIGINT), instead of being ended by the signal, or until
+/// another thread has something to tell it.
+/// </summary>
 public sealed class TerminationSignals : IDisposable
 {
-    private readonly ManualResetEventSlim _received = new();
+    private readonly ManualResetEventSlim _attention = new();
     private readonly PosixSignalRegistration[] _registrations;
+    private volatile bool _received;
 
     /// <summary>From now on the signals are noted, not obeyed.</summary>
     public TerminationSignals() =>
         _registrations = [.. new[] { PosixSignal.SIGTERM, PosixSignal.SIGINT }.Select(signal => PosixSignalRegistration.Create(signal, Note))];
 
-    /// <summary>Whether one has come.</summary>
-    public bool Received => _received.IsSet;
+    /// <summary>Ends the wait without a signal.</summary>
+    public void Interrupt() => _attention.Set();
 
-    /// <summary>Waits until one comes.</summary>
-    public void Wait() => _received.Wait();
-
-    /// <summary>Waits until one comes.</summary>
-    /// <param name="longest">How long at most.</param>
-    /// <returns>Whether one came.</returns>
-    public bool Wait(TimeSpan longest) => _received.Wait(longest);
-
-    /// <summary>Waits for the next one, after one that could not be followed.</summary>
-    public void Forget() => _received.Reset();
+    /// <summary>Sleeps until a signal or <see cref="Interrupt"/> comes; the next call waits for the next one.</summary>
+    /// <returns>Whether a signal has come since the last call.</returns>
+    public bool Wait()
+    {
+        _attention.Wait();
+        _attention.Reset();
+        bool received = _received;
+        _received = false;
+        return received;
+    }
 
     /// <inheritdoc/>
     public void Dispose()
     {
         foreach (PosixSignalRegistration registration in _registrations) registration.Dispose();
-        _received.Dispose();
+        _attention.Dispose();
     }
 
     private void Note(PosixSignalContext context)
     {
         context.Cancel = true;
-        _received.Set();
+        _received = true;
+        _attention.Set();
     }
 }

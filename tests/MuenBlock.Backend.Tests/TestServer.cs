@@ -19,7 +19,7 @@ internal sealed class TestServer : IDisposable
     {
         Name = ConnectionString.Parse("1:request:response:buffer");
         _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, readOnly, NullLogger.Instance);
-        _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero), NullLogger.Instance);
+        _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero), NullLogger.Instance, static () => { });
         _thread.Start();
     }
 

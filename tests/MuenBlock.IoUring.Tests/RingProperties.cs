@@ -77,7 +77,8 @@ public sealed class RingProperties
             while (ring.TryTake(out Completion completion)) Taken(completion);
         }
 
-        _ = ring.Enter();
+        // A kernel worker may announce work that is already done, once and late.
+        SpinWait.SpinUntil(() => ring.Enter() == 0 && !ring.HasNews, TimeSpan.FromSeconds(20));
         Assert.False(ring.HasNews);
         Assert.Equal(0u, ring.Queued);
 

@@ -6,6 +6,13 @@ namespace MuenBlock.IoUring.Tests;
 
 public sealed unsafe partial class WaitingTests
 {
+    private const long GetThreadId = 186; // __NR_gettid, asm/unistd_64.h
+    private const long SignalThread = 234; // __NR_tgkill
+    private const int User2 = 12; // SIGUSR2, asm/signal.h
+
+    // Stays to the end of the process: a signal that is handled after the last handler is gone kills it.
+    private static readonly PosixSignalRegistration Handler = PosixSignalRegistration.Create((PosixSignal)User2, context => context.Cancel = true);
+
     [Fact]
     public void A_poll_tells_that_a_pipe_can_be_read()
     {
@@ -110,8 +117,7 @@ public sealed unsafe partial class WaitingTests
     [Fact]
     public void A_signal_ends_the_wait_and_loses_nothing()
     {
-        const int User2 = 12; // SIGUSR2, asm/signal.h
-        using PosixSignalRegistration handler = PosixSignalRegistration.Create((PosixSignal)User2, context => context.Cancel = true);
+        Assert.NotNull(Handler);
         using WakeUp end = new();
         int thread = 0;
         bool returned = false;
@@ -140,9 +146,6 @@ public sealed unsafe partial class WaitingTests
         Assert.True(returned);
         Assert.Equal(42ul, delivered);
     }
-
-    private const long GetThreadId = 186; // __NR_gettid, asm/unistd_64.h
-    private const long SignalThread = 234; // __NR_tgkill
 
     [LibraryImport("libc", EntryPoint = "syscall")]
     private static partial long Call(long number, long first = 0, long second = 0, long third = 0);

@@ -5,24 +5,38 @@ using Microsoft.Extensions.Logging;
 namespace MuenBlock.Protocol.Programs;
 
 /// <summary>
-/// Writes log entries to standard error, one line each: UTC time, level, message. It writes on the caller's thread and
-/// at once: nothing is lost when the program is killed, and no logging thread wakes up while nothing is logged.
+/// Writes log entries to a stream, one line each: UTC time, level, message. It writes on the caller's thread and at once:
+/// nothing is lost when the program is killed, and no logging thread wakes up while nothing is logged.
 /// </summary>
-public sealed class StandardErrorLog(LogLevel least) : ILoggerProvider, ILogger
+public sealed class LineLog : ILoggerProvider, ILogger
 {
     private readonly Lock _gate = new();
-    private readonly Stream _stream = Console.OpenStandardError();
+    private readonly Stream _stream;
+    private readonly LogLevel _least;
+
+    private LineLog(Stream stream, LogLevel least)
+    {
+        _stream = stream;
+        _least = least;
+    }
 
     /// <summary>A factory of loggers that write to standard error.</summary>
     /// <param name="least">The least severe level that is written.</param>
-    public static ILoggerFactory CreateFactory(LogLevel least) =>
-        LoggerFactory.Create(builder => builder.SetMinimumLevel(least).AddProvider(new StandardErrorLog(least)));
+    /// <returns>The factory, to be disposed of.</returns>
+    public static ILoggerFactory ToStandardError(LogLevel least) => To(Console.OpenStandardError(), least);
+
+    /// <summary>A factory of loggers that write to a stream.</summary>
+    /// <param name="stream">The stream, which does not buffer. It is closed with the factory.</param>
+    /// <param name="least">The least severe level that is written.</param>
+    /// <returns>The factory, to be disposed of.</returns>
+    public static ILoggerFactory To(Stream stream, LogLevel least) =>
+        LoggerFactory.Create(builder => builder.SetMinimumLevel(least).AddProvider(new LineLog(stream, least)));
 
     /// <inheritdoc/>
     public ILogger CreateLogger(string categoryName) => this;
 
     /// <inheritdoc/>
-    public bool IsEnabled(LogLevel logLevel) => logLevel >= least && logLevel != LogLevel.None;
+    public bool IsEnabled(LogLevel logLevel) => logLevel >= _least && logLevel != LogLevel.None;
 
     /// <inheritdoc/>
     public IDisposable? BeginScope<TState>(TState state)
@@ -45,7 +59,7 @@ public sealed class StandardErrorLog(LogLevel least) : ILoggerProvider, ILogger
             }
             catch (IOException)
             {
-                // Standard error is gone (its reader closed it). Serving goes on: a log is not worth an I/O.
+                // Its reader is gone, or the disk is full. Serving goes on: a log is not worth an I/O.
             }
         }
     }

@@ -1,0 +1,97 @@
+using System.Diagnostics;
+using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
+using MuenBlock.Ublk.Queues;
+using Tmds.Linux;
+using static Tmds.Linux.LibC;
+
+namespace MuenBlock.Ublk.Cli;
+
+/// <summary>
+/// Runs the serving process behind the caller's back: <c>add</c> starts itself again, passes on what that process prints until the
+/// devices can be used, and returns. A process that fails first says why on standard error, and its exit code is the caller's.
+/// </summary>
+internal static class BackgroundServer
+{
+    /// <summary>Where serving processes keep what others may want to know of them.</summary>
+    public const string StateDirectory = "/run/muenblock";
+
+    private const string Variable = "MUENBLOCK_BACKGROUND_SERVER";
+
+    // Ends the list of paths that the serving process prints. A path begins with a slash.
+    private const string ReadyLine = "ready";
+
+    /// <summary>Whether this process was started to be the server.</summary>
+    public static bool IsWanted => Environment.GetEnvironmentVariable(Variable) is not null;
+
+    /// <summary>Starts the server and returns when its devices can be used, or when it has failed.</summary>
+    /// <param name="arguments">This program's arguments.</param>
+    public static ExitCode Launch(IReadOnlyList<string> arguments)
+    {
+        var start = new ProcessStartInfo(Environment.ProcessPath!, arguments)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            UseShellExecute = false,
+        };
+        start.Environment[Variable] = "1";
+        using Process server = Process.Start(start) ?? throw new ProgramException(ExitCode.Environment, "cannot start the serving process");
+        server.StandardInput.Close();
+        while (server.StandardOutput.ReadLine() is { } line)
+        {
+            if (string.Equals(line, ReadyLine, StringComparison.Ordinal)) return ExitCode.Success;
+            Console.Out.WriteLine(line);
+        }
+
+        server.WaitForExit();
+        return server.ExitCode == 0 ? ExitCode.Internal : (ExitCode)server.ExitCode;
+    }
+
+    /// <summary>Is the server: leaves the caller's session, and its terminal once the devices can be used.</summary>
+    /// <param name="options">What to serve.</param>
+    /// <param name="level">The least severe lines that are logged.</param>
+    /// <param name="logFile">Where to, or null for a file that goes when the server ends.</param>
+    public static ExitCode Serve(IReadOnlyList<ServerOptions> options, LogLevel level, string? logFile)
+    {
+        Environment.SetEnvironmentVariable(Variable, null);
+        _ = setsid();
+        Environment.CurrentDirectory = "/";
+        string path = logFile is null ? Path.Combine(StateDirectory, $"server-{Environment.ProcessId}.log") : Path.GetFullPath(logFile);
+        using FileStream stream = OpenLog(path);
+        using ILoggerFactory factory = LineLog.To(stream, level);
+        using var signals = new TerminationSignals();
+        ILogger log = factory.CreateLogger("add");
+        ExitCode code = new ForegroundServer(options, log, path).Run(signals, () => Detach(stream));
+        if (logFile is null && code == ExitCode.Success) File.Delete(path);
+        return code;
+    }
+
+    private static FileStream OpenLog(string path)
+    {
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            return new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ProgramException(ExitCode.Resource, $"cannot write the log file {path}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Tells the caller that all is well and lets go of its files, so that nobody waits for this process to close them.</summary>
+    private static void Detach(FileStream log)
+    {
+        Console.Out.WriteLine(ReadyLine);
+        Console.Out.Flush();
+        using SafeFileHandle? nothing = PosixFile.TryOpen("/dev/null", O_RDWR, out _);
+        if (nothing is null) return;
+        _ = dup2(PosixFile.Descriptor(nothing), 0);
+        _ = dup2(PosixFile.Descriptor(nothing), 1);
+
+        // A crash of the runtime is reported on standard error: it belongs into the log.
+        _ = dup2(PosixFile.Descriptor(log.SafeFileHandle), 2);
+    }
+}

@@ -1,0 +1,121 @@
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Ublk.Control;
+using MuenBlock.Ublk.Session;
+
+namespace MuenBlock.Ublk.Queues;
+
+/// <summary>A block device from ADD_DEV to DEL_DEV: what the kernel is told of a server's device.</summary>
+internal sealed class BlockDevice
+{
+    private const int SectorShift = 9;
+    private const int PageShift = 12;
+
+    // A discard's length is 32 bits in the table of I/Os; a round number below that.
+    private const ulong LargestDiscard = 1u << 31;
+
+    private static readonly TimeSpan s_nodePatience = TimeSpan.FromSeconds(5); // udev's, before others give up on it
+
+    private readonly ControlPlane _control;
+
+    private BlockDevice(ControlPlane control, int id, DeviceQueue queue, ulong size)
+    {
+        _control = control;
+        Id = id;
+        Queue = queue;
+        Size = size;
+    }
+
+    /// <summary>The N of /dev/ublkbN.</summary>
+    public int Id { get; }
+
+    /// <summary>The device that applications open.</summary>
+    public string Path => $"/dev/ublkb{Id}";
+
+    /// <summary>Its hardware queue.</summary>
+    public DeviceQueue Queue { get; }
+
+    /// <summary>Bytes.</summary>
+    public ulong Size { get; }
+
+    /// <summary>Adds a device, which nobody can use before <see cref="Start"/>.</summary>
+    /// <param name="control">The control device.</param>
+    /// <param name="wanted">The id that it should have; -1 for any.</param>
+    /// <param name="device">Its id on the connection.</param>
+    /// <param name="index">Its place among those that are served.</param>
+    /// <param name="geometry">What the server said of it.</param>
+    /// <param name="layout">How the buffer is cut.</param>
+    /// <param name="readOnly">Whether it is read-only even if the server would let it be written.</param>
+    public static BlockDevice Add(
+        ControlPlane control, int wanted, ushort device, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly)
+    {
+        DeviceInfo info = control.Add(new DeviceInfo
+        {
+            DeviceId = (uint)wanted,
+            HardwareQueues = 1,
+            QueueDepth = (ushort)layout.Depth,
+            LargestIoBytes = layout.SlotSize,
+            ServerFlags = Ownership.Mark(device),
+            ServerPid = Environment.ProcessId,
+        });
+        int id = (int)info.DeviceId;
+        try
+        {
+            control.SetParameters(id, Parameters(geometry, layout, readOnly));
+            return new BlockDevice(control, id, DeviceQueue.Open(id, device, index, layout.Depth, s_nodePatience), geometry.Size);
+        }
+        catch
+        {
+            control.Delete(id);
+            throw;
+        }
+    }
+
+    /// <summary>Makes the device usable. Its tags are being fetched; the kernel reads its partition table before this returns.</summary>
+    public void Start() => _control.Start(Id, Environment.ProcessId);
+
+    /// <summary>Ends the device: what is in flight completes, then its queue is aborted. The connection thread must be running.</summary>
+    public void Stop() => _control.Stop(Id);
+
+    /// <summary>Removes the device, whose queue was closed.</summary>
+    public void Delete() => _control.Delete(Id);
+
+    private static DeviceParameters Parameters(in DeviceGeometry geometry, BufferLayout layout, bool readOnly)
+    {
+        int blockShift = int.Log2((int)geometry.BlockLength);
+        bool plainServer = (geometry.Traits & DeviceTraits.Known) == 0;
+        readOnly |= (geometry.Traits & DeviceTraits.ReadOnly) != 0;
+
+        // A plain server does not say whether it discards: it is asked to, and may answer that it cannot.
+        bool discards = !readOnly && (plainServer || (geometry.Traits & DeviceTraits.Discard) != 0);
+        ulong largestDiscard = Math.Min(geometry.MostBytes, LargestDiscard) / geometry.BlockLength * geometry.BlockLength;
+
+        var parameters = new DeviceParameters
+        {
+            Types = ParameterTypes.Basic | (discards ? ParameterTypes.Discard : 0),
+            Basic = new BasicParameters
+            {
+                // Without a volatile cache the kernel would never send a flush, and nothing would be durable.
+                Attributes = DeviceAttributes.VolatileCache
+                    | (readOnly ? DeviceAttributes.ReadOnly : 0)
+                    | ((geometry.Traits & DeviceTraits.Rotational) != 0 ? DeviceAttributes.Rotational : 0),
+                LogicalBlockShift = (byte)blockShift,
+                PhysicalBlockShift = PageShift,
+                OptimalIoShift = PageShift,
+                MinimumIoShift = (byte)blockShift,
+                MostSectors = layout.SlotSize >> SectorShift,
+                DeviceSectors = geometry.Size >> SectorShift,
+            },
+        };
+        if (discards)
+        {
+            parameters.Discard = new DiscardParameters
+            {
+                Granularity = geometry.BlockLength,
+                MostDiscardSectors = (uint)(largestDiscard >> SectorShift),
+                MostDiscardSegments = 1,
+            };
+        }
+
+        return parameters;
+    }
+}

@@ -1,0 +1,10 @@
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Signals;
+
+namespace MuenBlock.Ublk.Queues;
+
+/// <summary>How a connection is used.</summary>
+/// <param name="OffsetUnit">What device offsets count on the wire.</param>
+/// <param name="Wait">How answers are waited for.</param>
+/// <param name="Spin">How long at most to look for work before sleeping.</param>
+internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin);

@@ -1,0 +1,69 @@
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
+
+namespace MuenBlock.Ublk.Queues;
+
+/// <summary>The three regions of a connection, as a client maps them: it only reads the response channel.</summary>
+internal sealed class ConnectionRegions : IDisposable
+{
+    private const int LookMilliseconds = 20; // how often a missing region is looked for
+
+    private ConnectionRegions(ConnectionString name, Region request, Region response, Region buffer)
+    {
+        Name = name;
+        Request = request;
+        Response = response;
+        Buffer = buffer;
+    }
+
+    /// <summary>The connection string.</summary>
+    public ConnectionString Name { get; }
+
+    /// <summary>The request channel.</summary>
+    public Region Request { get; }
+
+    /// <summary>The response channel, mapped for reading only.</summary>
+    public Region Response { get; }
+
+    /// <summary>The buffer.</summary>
+    public Region Buffer { get; }
+
+    /// <summary>Opens the regions; the backend may still be about to make them.</summary>
+    /// <param name="name">The connection.</param>
+    /// <param name="directory">Where its regions are.</param>
+    /// <param name="deadline">Until when missing ones are waited for, in <see cref="Environment.TickCount64"/>'s milliseconds.</param>
+    /// <exception cref="ProgramException">They cannot be used, or another client uses them.</exception>
+    public static ConnectionRegions Open(ConnectionString name, string directory, long deadline)
+    {
+        foreach (string region in (string[])[name.Request, name.Response, name.Buffer])
+        {
+            while (!Path.Exists(Path.Combine(directory, region)) && Environment.TickCount64 < deadline) Thread.Sleep(LookMilliseconds);
+        }
+
+        var opened = new Stack<Region>();
+        try
+        {
+            opened.Push(Region.Open(directory, name.Request, writable: true, ConnectionString.MinimumChannelSize));
+            if (!PosixFile.TryLock(opened.Peek().File, TimeSpan.Zero))
+                throw new ProgramException(ExitCode.Busy, $"connection {name.Id} is used by another client: delete its devices first ('muenblock-ublk list' shows them), or use other regions");
+            opened.Push(Region.Open(directory, name.Response, writable: false, ConnectionString.MinimumChannelSize));
+            opened.Push(Region.Open(directory, name.Buffer, writable: true, Region.PageSize));
+            Region[] regions = [.. opened];
+            return new ConnectionRegions(name, regions[2], regions[1], regions[0]);
+        }
+        catch
+        {
+            while (opened.TryPop(out Region? region)) region.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Buffer.Dispose();
+        Response.Dispose();
+        Request.Dispose();
+    }
+}

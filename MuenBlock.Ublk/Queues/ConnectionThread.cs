@@ -1,0 +1,391 @@
+using Microsoft.Extensions.Logging;
+using MuenBlock.IoUring;
+using MuenBlock.Protocol.Channels;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Signals;
+using MuenBlock.Ublk.Control;
+using MuenBlock.Ublk.Session;
+
+namespace MuenBlock.Ublk.Queues;
+
+/// <summary>
+/// The thread of a connection: it greets the server and then carries block I/O of all the connection's devices. It alone touches
+/// the connection's ring, channels and table of I/Os: there are no locks. Its loop is the one of docs/architecture.md: collect
+/// what the kernel wants, publish, collect answers, submit, and sleep when there was nothing.
+/// </summary>
+internal sealed partial class ConnectionThread : IDisposable
+{
+    private const ulong ControlCompletion = ulong.MaxValue - 2;
+
+    private readonly ConnectionRegions _regions;
+    private readonly ConnectionOptions _options;
+    private readonly ILogger _log;
+    private readonly Thread _thread;
+    private readonly Action _ended;
+    private readonly WakeUp _control = new();
+    private readonly ManualResetEventSlim _greeted = new();
+    private volatile bool _stopping;
+    private volatile Assignment? _assignment;
+    private volatile Exception? _failure;
+    private volatile string? _state;
+    private DeviceGeometry[] _devices = [];
+
+    /// <summary>Prepares the connection. <see cref="Connect"/> begins.</summary>
+    /// <param name="regions">Its regions.</param>
+    /// <param name="options">How it is used.</param>
+    /// <param name="log">Where to log.</param>
+    /// <param name="ended">Called on the thread when it ends, for whatever reason.</param>
+    public ConnectionThread(ConnectionRegions regions, ConnectionOptions options, ILogger log, Action ended)
+    {
+        _ended = ended;
+        _regions = regions;
+        _options = options;
+        _log = log;
+        _thread = new Thread(Run) { Name = $"connection {regions.Name.Id}", IsBackground = true };
+    }
+
+    /// <summary>What ended the thread before its time; null if nothing did.</summary>
+    public Exception? Failure => _failure;
+
+    /// <summary>Requests that the two channels hold (invariant I1).</summary>
+    public uint MostInFlight { get; private set; }
+
+    /// <summary>Starts the thread and waits until the server has told what it has.</summary>
+    /// <param name="deadline">Until when, in <see cref="Environment.TickCount64"/>'s milliseconds.</param>
+    /// <returns>The devices; the index is the id on the connection.</returns>
+    /// <exception cref="ProgramException">No server answered, or none that can be used.</exception>
+    public IReadOnlyList<DeviceGeometry> Connect(long deadline)
+    {
+        _thread.Start();
+        bool greeted = _greeted.Wait((int)Math.Clamp(deadline - Environment.TickCount64, 0, int.MaxValue));
+        if (_failure is ProgramException) throw _failure;
+        if (_failure is not null) throw new ProgramException(ExitCode.Environment, $"connection {_regions.Name.Id}: {_failure.Message}", _failure);
+        if (!greeted)
+        {
+            throw new ProgramException(
+                ExitCode.Peer,
+                $"connection {_regions.Name.Id}: no server answered in time ({_state ?? "its response channel is inactive"}): is the backend running, with the same regions, protocols and --region-dir?");
+        }
+
+        return _devices;
+    }
+
+    /// <summary>Hands over the devices. From now on their tags are fetched, and the thread ends when all of them have ended.</summary>
+    /// <param name="layout">How the buffer is cut.</param>
+    /// <param name="queues">A queue for each device that is served.</param>
+    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues)
+    {
+        _assignment = new Assignment(layout, [.. queues]);
+        _control.Signal();
+    }
+
+    /// <summary>Ends the thread at once. For a connection that has no devices yet.</summary>
+    public void Stop()
+    {
+        _stopping = true;
+        _control.Signal();
+    }
+
+    /// <summary>Waits for the thread's end.</summary>
+    public void Join()
+    {
+        if ((_thread.ThreadState & ThreadState.Unstarted) == 0) _thread.Join();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _control.Dispose();
+        _greeted.Dispose();
+    }
+
+    private void Run()
+    {
+        try
+        {
+            using Ring ring = Ring.Create(new RingOptions { Entries = 256, CompletionEntries = 4096 });
+            var loop = new Loop(this, ring);
+            try
+            {
+                loop.Run();
+            }
+            finally
+            {
+                loop.End();
+            }
+        }
+        catch (Exception failure)
+        {
+            _failure = failure;
+            LogFailed(_log, _regions.Name.Id, failure);
+        }
+        finally
+        {
+            _greeted.Set();
+            _ended();
+        }
+    }
+
+    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues);
+
+    /// <summary>What the thread works with: made by it, used by it alone.</summary>
+    private sealed class Loop : ISessionEvents
+    {
+        // Large enough that a batch pays for its system call many times, small enough that a peer does not wait for the whole of a deep queue.
+        private const int Batch = 64;
+
+        // More I/Os in flight than this keep both ends busy without looking.
+        private const int FewInFlight = 4;
+
+        private const int MostStrayLines = 10; // the server decides how many strays there are
+        private const int SectorShift = 9;
+        private const int Enodev = 19; // UBLK_IO_RES_ABORT, linux/ublk_cmd.h
+
+        private readonly ConnectionThread _owner;
+        private readonly ILogger _log;
+        private readonly uint _id;
+        private readonly Ring _ring;
+        private readonly ChannelWriter<Request> _requests;
+        private readonly ChannelReader<Response> _responses;
+        private readonly PeerSignal<Response, Request> _signal;
+        private readonly Response[] _inbox = new Response[Batch];
+        private readonly LateCompletions _completions = new();
+        private readonly SessionMachine<ChannelRequests, ForwardedCompletions> _session;
+        private DeviceQueue[] _queues = [];
+        private QueueCommands _commands;
+        private int _depth = 1;
+        private int _open;
+        private bool _assigned;
+
+        public unsafe Loop(ConnectionThread owner, Ring ring)
+        {
+            ConnectionRegions regions = owner._regions;
+            _owner = owner;
+            _log = owner._log;
+            _id = regions.Name.Id;
+            _ring = ring;
+            _requests = new ChannelWriter<Request>(regions.Request.Memory, regions.Request.Length, regions.Name.RequestProtocol);
+            _responses = new ChannelReader<Response>(regions.Response.Memory, regions.Response.Length, regions.Name.ResponseProtocol);
+            _signal = new PeerSignal<Response, Request>(ring, _responses, _requests, owner._options.Wait, owner._options.Spin);
+            _session = new SessionMachine<ChannelRequests, ForwardedCompletions>(
+                owner._options.OffsetUnit,
+                PeerFeatures.Agrees | PeerFeatures.Futex | PeerFeatures.Traits,
+                Random.Shared.Next(),
+                this,
+                new ChannelRequests(_requests, _signal),
+                new ForwardedCompletions(_completions));
+            owner.MostInFlight = Math.Min(_requests.Elements, _responses.Elements);
+        }
+
+        public void Run()
+        {
+            _ring.RegisterSelf();
+            _owner._control.Arm(_ring, ControlCompletion);
+            Span<int> files = stackalloc int[Handshake.MostDevices];
+            files.Fill(-1);
+            int result = _ring.RegisterFiles(files);
+            if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register files with io_uring: error {-result}");
+            _signal.Initialise();
+
+            while (!_owner._stopping && !(_assigned && _open == 0))
+            {
+                // Requests go out before the next submission, so that the server works on them meanwhile.
+                bool worked = CollectCompletions();
+                if (_requests.Open > 0) _signal.Publish();
+                worked |= CollectResponses();
+                if (_session.State == SessionState.Greeting) _session.Tick(Environment.TickCount64);
+                if (_requests.Open > 0) _signal.Publish();
+
+                if (_ring.Queued > 0 || _ring.HasDeferredWork) _ = _ring.Enter();
+                else if (!worked) _signal.Sleep(_session.ExpectsAnswer, _session.Count <= FewInFlight, UntilDeadline());
+            }
+        }
+
+        public void End()
+        {
+            _signal.Deactivate();
+            foreach (DeviceQueue queue in _queues) Close(queue);
+            LogEnded(_log, _id, _session.Replayed, _session.Strays);
+        }
+
+        void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)
+        {
+            _signal.PeerWakes = (serverFeatures & PeerFeatures.Futex) != 0;
+            _owner._devices = _session.Devices.ToArray();
+            _owner._greeted.Set();
+            LogReady(_log, _id, serverFeatures, replayed);
+        }
+
+        void ISessionEvents.Refused(string rule)
+        {
+            if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Peer, $"connection {_id}: the server broke a rule: {rule}");
+            _owner._greeted.Set();
+            LogRefused(_log, _id, rule);
+        }
+
+        void ISessionEvents.NoAnswer(RequestKind question, ushort device)
+        {
+            _owner._state = $"it did not answer {question}";
+            LogNoAnswer(_log, _id, question, device);
+        }
+
+        void ISessionEvents.Stray(in Response response)
+        {
+            if (_session.Strays <= MostStrayLines) LogStray(_log, _id, response.Kind, response.Device, response.Tag);
+        }
+
+        private bool CollectCompletions()
+        {
+            int count = 0;
+            while (count < Batch && _ring.TryTake(out Completion completion))
+            {
+                count++;
+                if (completion.UserData < ControlCompletion) Fetched((uint)completion.UserData, completion.Result);
+                else if (completion.UserData == ControlCompletion) TakeAssignment();
+                else _signal.Complete(completion);
+            }
+
+            if (count > 0) _ring.Release();
+            return count > 0;
+        }
+
+        private void Fetched(uint slot, int result)
+        {
+            int index = (int)slot / _depth;
+            DeviceQueue queue = _queues[index];
+            if (result != 0)
+            {
+                if (result != -Enodev) LogFetchFailed(_log, _id, queue.Id, -result);
+                queue.Aborted++;
+                if (queue.Ended) Close(queue);
+                return;
+            }
+
+            ref readonly IoDescriptor io = ref queue[(int)slot - (index * _depth)];
+            RequestKind kind = (BlockOperation)(io.OperationFlags & 0xff) switch
+            {
+                BlockOperation.Read => RequestKind.Read,
+                BlockOperation.Write => RequestKind.Write,
+                BlockOperation.Flush => RequestKind.Sync,
+                BlockOperation.Discard => RequestKind.Discard,
+                _ => RequestKind.None,
+            };
+            if (kind == RequestKind.None)
+            {
+                const int eopnotsupp = 95; // asm-generic/errno.h; no such operation was offered to the kernel
+                _commands.Complete(slot, -eopnotsupp);
+                return;
+            }
+
+            uint length = kind == RequestKind.Sync ? 0 : io.Sectors << SectorShift;
+            _session.Submit(slot, kind, queue.Device, kind == RequestKind.Sync ? 0 : io.StartSector << SectorShift, length);
+        }
+
+        private bool CollectResponses()
+        {
+            if (!_responses.HasNews) return false;
+            ReadStatus status = _responses.Read(_inbox, out int count);
+            switch (status)
+            {
+                case ReadStatus.NoData:
+                    return false;
+                case ReadStatus.Success:
+                    _session.Receive(_inbox.AsSpan(0, count), _session.State == SessionState.Greeting ? Environment.TickCount64 : 0);
+                    return true;
+                case ReadStatus.NewEpoch:
+                    // Nothing in there answers what this session will ask.
+                    _responses.Drain();
+                    BeginSession();
+                    return true;
+                case ReadStatus.Overrun:
+                    LogOverrun(_log, _id);
+                    BeginSession();
+                    return true;
+                case ReadStatus.Incompatible:
+                    _owner._state = _responses.DescribeHeader();
+                    LogIncompatible(_log, _id, _owner._state);
+                    break;
+                default:
+                    LogServerLeft(_log, _id, _session.Count);
+                    break;
+            }
+
+            _signal.PeerWakes = false;
+            _session.ServerLeft();
+            return true;
+        }
+
+        private void BeginSession()
+        {
+            _signal.PeerWakes = false;
+            _session.ServerAppeared(Environment.TickCount64);
+        }
+
+        private unsafe void TakeAssignment()
+        {
+            _owner._control.Arm(_ring, ControlCompletion);
+            if (_assigned || _owner._assignment is not { } assignment) return;
+            _assigned = true;
+            _queues = assignment.Queues;
+            _open = _queues.Length;
+            _depth = assignment.Layout.Depth;
+            _commands = new QueueCommands(_ring, assignment.Layout, _owner._regions.Buffer.Memory);
+            _completions.Commands = _commands;
+            _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
+            foreach (DeviceQueue queue in _queues)
+            {
+                int result = _ring.UpdateFile((uint)queue.Index, queue.Descriptor);
+                if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register /dev/ublkc{queue.Id} with io_uring: error {-result}");
+                for (int tag = 0; tag < queue.Depth; tag++) _commands.Fetch(assignment.Layout.Slot(queue.Index, tag));
+            }
+        }
+
+        private void Close(DeviceQueue queue)
+        {
+            if (queue.Closed.IsSet) return;
+
+            // The registration holds the file: the driver would wait for it for ever if it stayed.
+            _ = _ring.UpdateFile((uint)queue.Index, -1);
+            queue.Dispose();
+            _open--;
+        }
+
+        private long UntilDeadline()
+        {
+            if (_session.Deadline == long.MaxValue) return -1;
+            const long nanosecondsInMillisecond = 1_000_000;
+            return Math.Max(0, _session.Deadline - Environment.TickCount64) * nanosecondsInMillisecond;
+        }
+    }
+
+    [LoggerMessage(10, LogLevel.Information, "connection {Connection}: ready; the server knows {Features}; {Replayed} I/Os were sent again")]
+    private static partial void LogReady(ILogger log, uint connection, PeerFeatures features, ulong replayed);
+
+    [LoggerMessage(11, LogLevel.Error, "connection {Connection}: the server is refused, rule {Rule}; I/O fails until it keeps to it")]
+    private static partial void LogRefused(ILogger log, uint connection, string rule);
+
+    [LoggerMessage(12, LogLevel.Warning, "connection {Connection}: no answer to {Question} of device {Device}; beginning anew")]
+    private static partial void LogNoAnswer(ILogger log, uint connection, RequestKind question, ushort device);
+
+    [LoggerMessage(13, LogLevel.Warning, "connection {Connection}: dropped a response that nobody asked for: kind {Kind}, device {Device}, tag {Tag}")]
+    private static partial void LogStray(ILogger log, uint connection, RequestKind kind, ushort device, uint tag);
+
+    [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the server is gone; {Count} I/Os wait for its return")]
+    private static partial void LogServerLeft(ILogger log, uint connection, int count);
+
+    [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: the response channel is not what was agreed: {Header}; waiting for another server")]
+    private static partial void LogIncompatible(ILogger log, uint connection, string header);
+
+    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: session dropped, rule ResponsesFitTheChannel: the server wrote more than the channel holds; beginning anew")]
+    private static partial void LogOverrun(ILogger log, uint connection);
+
+    [LoggerMessage(17, LogLevel.Error, "connection {Connection}: the driver refused a tag of /dev/ublkb{Id} with error {Error}")]
+    private static partial void LogFetchFailed(ILogger log, uint connection, int id, int error);
+
+    [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended; {Replayed} I/Os were sent again, {Strays} stray responses were dropped")]
+    private static partial void LogEnded(ILogger log, uint connection, ulong replayed, ulong strays);
+
+    [LoggerMessage(19, LogLevel.Error, "connection {Connection}: ended by a failure")]
+    private static partial void LogFailed(ILogger log, uint connection, Exception failure);
+}
