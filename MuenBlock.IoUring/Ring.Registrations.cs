@@ -28,7 +28,10 @@ public sealed unsafe partial class Ring
 
     /// <summary>Pins memory for I/O, so that fixed reads and writes need not.</summary>
     /// <param name="buffers">At most 16384 pieces of at most 1 GiB each; their order gives their indices.</param>
-    /// <returns>0, or a negative errno: -ENOMEM (limit of locked memory), -EFAULT or -EOPNOTSUPP (memory that cannot be pinned), -EBUSY (there are some already).</returns>
+    /// <returns>
+    /// 0, or a negative errno: -ENOMEM (limit of locked memory), -EFAULT or -EOPNOTSUPP (memory that cannot be pinned), -EBUSY (there
+    /// are some already).
+    /// </returns>
     public int RegisterBuffers(ReadOnlySpan<IoVector> buffers)
     {
         fixed (IoVector* pointer = buffers) return Register(RegisterOperation.Buffers, pointer, (uint)buffers.Length);
@@ -40,7 +43,9 @@ public sealed unsafe partial class Ring
 
     /// <summary>Registers files, so that entries with <see cref="EntryFlags.FixedFile"/> name them by slot.</summary>
     /// <param name="descriptors">The descriptors; their order gives their slots; -1 leaves a slot empty.</param>
-    /// <returns>0, or a negative errno: -EBADF (no such descriptor), -EMFILE (more than the limit of open files), -EBUSY (there are some already).</returns>
+    /// <returns>
+    /// 0, or a negative errno: -EBADF (no such descriptor), -EMFILE (more than the limit of open files), -EBUSY (there are some already).
+    /// </returns>
     public int RegisterFiles(ReadOnlySpan<int> descriptors)
     {
         fixed (int* pointer = descriptors) return Register(RegisterOperation.Files, pointer, (uint)descriptors.Length);

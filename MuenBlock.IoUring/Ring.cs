@@ -131,15 +131,12 @@ public sealed unsafe partial class Ring : IDisposable
     /// <summary>Creates a ring of the first of some kinds that the kernel knows.</summary>
     internal static Ring Create(RingOptions options, ReadOnlySpan<RingSetup> ladder)
     {
-        if (options.Entries is 0 or > RingOptions.MaximumEntries)
-            throw new ArgumentException($"a ring has 1 to {RingOptions.MaximumEntries} entries, not {options.Entries}", nameof(options));
-        if (options.CompletionEntries != 0 && (options.CompletionEntries < options.Entries || options.CompletionEntries > 2 * RingOptions.MaximumEntries))
-        {
-            throw new ArgumentException(
-                $"a ring of {options.Entries} entries has {options.Entries} to {2 * RingOptions.MaximumEntries} completion entries, not {options.CompletionEntries}",
-                nameof(options));
-        }
-
+        const uint Most = RingOptions.MaximumEntries;
+        (uint entries, uint completions) = (options.Entries, options.CompletionEntries);
+        if (entries is 0 or > Most)
+            throw new ArgumentException($"a ring has 1 to {Most} entries, not {entries}", nameof(options));
+        if (completions != 0 && (completions < entries || completions > 2 * Most))
+            throw new ArgumentException($"a ring of {entries} entries has {entries} to {2 * Most} completion entries, not {completions}", nameof(options));
         return new Ring(RingMemory.Create(options, ladder), options.SingleIssuer);
     }
 

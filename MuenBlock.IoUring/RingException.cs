@@ -9,6 +9,8 @@ public sealed class RingException : Exception
     // The oldest kernel that the tests of this library were made for; the features that are demanded are older still.
     private const string OldestKernel = "Linux 5.19";
 
+    private const string SystemCalls = "io_uring_setup, io_uring_enter and io_uring_register";
+
     /// <summary>Creates an exception.</summary>
     /// <param name="message">One line: what is wrong and what to do.</param>
     /// <param name="errorNumber">The errno behind it.</param>
@@ -25,15 +27,15 @@ public sealed class RingException : Exception
     {
         string cause;
         if (error == ENOSYS)
-            cause = $"this kernel has no io_uring, or a seccomp filter hides it: use {OldestKernel} or newer, and allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile";
+            cause = $"this kernel has no io_uring, or a seccomp filter hides it: use {OldestKernel} or newer, and allow {SystemCalls} in the seccomp profile";
         else if (error == EPERM && disabled == "2")
             cause = "io_uring is switched off for every process: set sysctl kernel.io_uring_disabled to 0, or to 1 and run as root";
         else if (error == EPERM && disabled == "1")
-            cause = "io_uring is switched off for unprivileged processes: run as root, join the group that sysctl kernel.io_uring_group names, or set sysctl kernel.io_uring_disabled to 0";
+            cause = "io_uring is switched off for most: run as root, join the group of sysctl kernel.io_uring_group, or set kernel.io_uring_disabled to 0";
         else if (error == EPERM)
-            cause = "a security policy forbids io_uring: allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile or the security module's policy";
+            cause = $"a security policy forbids io_uring: allow {SystemCalls} in the seccomp profile or the security module's policy";
         else if (error == ENOMEM)
-            cause = "no memory for the ring: raise the limit of locked memory (ulimit -l, LimitMEMLOCK), or the memory limit of the control group";
+            cause = "no memory for it: raise the limit of locked memory (ulimit -l, LimitMEMLOCK), or the memory limit of the control group";
         else if (error == EMFILE || error == ENFILE)
             cause = "too many open files: raise the limit (ulimit -n, LimitNOFILE)";
         else if (error == EINVAL)
@@ -53,15 +55,19 @@ public sealed class RingException : Exception
 
     /// <summary>Says that another thread than the owner used the ring.</summary>
     internal static RingException OnForeignThread() =>
-        new("an io_uring was entered from another thread than the one that created it: create the ring on the thread that uses it, or set SingleIssuer to false", EEXIST);
+        new("an io_uring was entered from another thread than its own: create it on the thread that uses it, or set SingleIssuer to false", EEXIST);
 
     /// <summary>Explains why io_uring_enter failed.</summary>
     internal static RingException OnEntering(int error)
     {
         if (error == EEXIST) return OnForeignThread();
-        string cause = error == EBADR
-            ? "the kernel had no memory for completions and lost some: free memory and start again"
-            : $"{Describe(error)}: this is not expected, report it with the kernel's version";
+        string cause;
+        if (error == EBADR)
+            cause = "the kernel had no memory for completions and lost some: free memory and start again";
+        else if (error == EAGAIN)
+            cause = "for seconds the kernel had no memory to take an entry: free memory and start again";
+        else
+            cause = $"{Describe(error)}: this is not expected, report it with the kernel's version";
         return new RingException($"an io_uring broke: {cause}", error);
     }
 

@@ -3,7 +3,7 @@ namespace MuenBlock.IoUring;
 /// <summary>What a ring is to be like. What the kernel lacks is done without; <see cref="Ring.Setup"/> tells what was obtained.</summary>
 public sealed record RingOptions
 {
-    /// <summary>The most entries that the kernel takes for either queue's submission side (IORING_MAX_ENTRIES, io_uring/io_uring.h).</summary>
+    /// <summary>The most submission entries that the kernel allows (IORING_MAX_ENTRIES, io_uring/io_uring.h).</summary>
     public const uint MaximumEntries = 32768;
 
     /// <summary>Submission entries, 1 to <see cref="MaximumEntries"/>; the kernel rounds up to a power of two.</summary>

@@ -22,7 +22,7 @@ public enum RingSetup : uint
     /// <summary>One thread alone submits. Since 6.0.</summary>
     SingleIssuer = 1 << 12,
 
-    /// <summary>Completions are worked off only inside io_uring_enter with GETEVENTS. Needs <see cref="SingleIssuer"/>. Since 6.1.</summary>
+    /// <summary>Completions are worked off only inside io_uring_enter with GETEVENTS, by a single issuer. Since 6.1.</summary>
     DeferTaskRun = 1 << 13,
 
     /// <summary>Entries are taken in the order of the ring, without a table of indices. Since 6.6.</summary>

@@ -187,7 +187,7 @@ public unsafe struct SubmissionEntry
         Address = userData;
     }
 
-    /// <summary>Gives buffers of equal size to <see cref="BufferGroup"/>, from which entries with <see cref="EntryFlags.BufferSelect"/> take.</summary>
+    /// <summary>Gives buffers of equal size to a group, from which entries with <see cref="EntryFlags.BufferSelect"/> take.</summary>
     /// <param name="address">The first buffer; the others follow it.</param>
     /// <param name="length">Bytes of each.</param>
     /// <param name="count">How many, 1 to 65536.</param>

@@ -24,7 +24,7 @@ public sealed unsafe partial class WakeUp : IDisposable
     {
         // Blocking: io_uring would fail the read of a non-blocking eventfd at once instead of waiting.
         int descriptor = eventfd(0, EFD_CLOEXEC);
-        if (descriptor < 0) throw new RingException("cannot create an eventfd: raise the limit of open files (ulimit -n, LimitNOFILE)", errno);
+        if (descriptor < 0) throw new RingException("no eventfd to be had: raise the limit of open files (ulimit -n, LimitNOFILE)", errno);
         _file = new SafeFileHandle(descriptor, ownsHandle: true);
     }
 
@@ -45,7 +45,7 @@ public sealed unsafe partial class WakeUp : IDisposable
         }
     }
 
-    /// <summary>Queues an entry that completes, with a positive result, at the next signal. To be called again after each completion.</summary>
+    /// <summary>Queues an entry that completes, with a positive result, at the next signal. Each completion needs a new one.</summary>
     /// <param name="ring">The ring, on its thread.</param>
     /// <param name="userData">The user data of the completion.</param>
     public void Arm(Ring ring, ulong userData)

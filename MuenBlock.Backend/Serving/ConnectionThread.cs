@@ -182,8 +182,20 @@ internal sealed partial class ConnectionThread : IDisposable
 
             var buffer = new IoVector { Base = connection.Buffer.Memory, Length = connection.Buffer.Length };
             result = _ring.RegisterBuffers([buffer]);
-            if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result));
+            if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
             return result >= 0;
+        }
+
+        private static string Remedy(int errno)
+        {
+            const int efault = 14; // asm-generic/errno-base.h
+            const int enomem = 12;
+            return errno switch
+            {
+                efault => "keep the regions in memory, such as in /dev/shm, not on a disk",
+                enomem => "raise the limit on locked memory (ulimit -l, LimitMEMLOCK)",
+                _ => "the kernel may be too old, or memory short",
+            };
         }
 
         private bool CollectCompletions()
@@ -258,8 +270,8 @@ internal sealed partial class ConnectionThread : IDisposable
     [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: session dropped, rule RequestsInFlightFitTheChannel: the client wrote more than {Elements} requests ahead")]
     private static partial void LogOverrun(ILogger log, uint connection, uint elements);
 
-    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: the buffer cannot be registered with io_uring ({Reason}); every I/O pins its pages anew. Raise the limit on locked memory (ulimit -l)")]
-    private static partial void LogNotRegistered(ILogger log, uint connection, string reason);
+    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: the buffer cannot be registered with io_uring ({Reason}); every I/O pins its pages anew: {Remedy}")]
+    private static partial void LogNotRegistered(ILogger log, uint connection, string reason, string remedy);
 
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);

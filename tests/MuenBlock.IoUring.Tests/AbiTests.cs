@@ -48,7 +48,8 @@ public sealed class AbiTests
             }
         }
 
-        foreach (FieldInfo constant in typeof(Kernel).GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static).Where(field => field.IsLiteral))
+        const BindingFlags Constants = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static;
+        foreach (FieldInfo constant in typeof(Kernel).GetFields(Constants).Where(field => field.IsLiteral))
             lines.Add($"Kernel.{constant.Name}", Number(constant.GetRawConstantValue()!));
         return lines;
     }
@@ -77,7 +78,12 @@ public sealed class AbiTests
 
     private static string Run(string program, params string[] arguments)
     {
-        ProcessStartInfo start = new(program, arguments) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
+        ProcessStartInfo start = new(program, arguments)
+        {
+            UseShellExecute = false,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
         using Process process = Process.Start(start)!;
         Task<string> errors = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();

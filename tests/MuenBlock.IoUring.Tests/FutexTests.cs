@@ -8,6 +8,7 @@ public sealed unsafe class FutexTests
     [Fact]
     public void A_futex_that_does_not_hold_what_is_expected_is_not_waited_for()
     {
+        Assert.SkipUnless(TestRing.KernelIs(6, 7), "a ring's futexes need Linux 6.7");
         using SharedWord word = new();
         using Ring ring = TestRing.Create(8);
         *word.First = 1;
@@ -18,6 +19,7 @@ public sealed unsafe class FutexTests
     [Fact]
     public void A_wake_through_another_mapping_on_another_thread_ends_the_wait()
     {
+        Assert.SkipUnless(TestRing.KernelIs(6, 7), "a ring's futexes need Linux 6.7");
         using SharedWord word = new();
         using Ring ring = TestRing.Create(8);
         ref SubmissionEntry wait = ref ring.NextEntry();
@@ -47,6 +49,7 @@ public sealed unsafe class FutexTests
     [Fact]
     public void A_wake_wakes_as_many_as_it_is_told()
     {
+        Assert.SkipUnless(TestRing.KernelIs(6, 7), "a ring's futexes need Linux 6.7");
         using SharedWord word = new();
         using Ring ring = TestRing.Create(8);
         for (ulong i = 0; i < 3; i++)

@@ -9,6 +9,9 @@ internal static class TestRing
     public static Ring Create(uint entries, uint completionEntries = 0) =>
         Ring.Create(new RingOptions { Entries = entries, CompletionEntries = completionEntries });
 
+    /// <summary>Whether the kernel is of some version or newer.</summary>
+    public static bool KernelIs(int major, int minor) => Environment.OSVersion.Version >= new Version(major, minor);
+
     /// <summary>Queues NOPs with user data from a number on.</summary>
     public static void QueueNops(Ring ring, ulong first, int count)
     {

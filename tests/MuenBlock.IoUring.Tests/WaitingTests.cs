@@ -11,7 +11,8 @@ public sealed unsafe partial class WaitingTests
     private const int User2 = 12; // SIGUSR2, asm/signal.h
 
     // Stays to the end of the process: a signal that is handled after the last handler is gone kills it.
-    private static readonly PosixSignalRegistration Handler = PosixSignalRegistration.Create((PosixSignal)User2, context => context.Cancel = true);
+    private static readonly PosixSignalRegistration Handler =
+        PosixSignalRegistration.Create((PosixSignal)User2, context => context.Cancel = true);
 
     [Fact]
     public void A_poll_tells_that_a_pipe_can_be_read()
