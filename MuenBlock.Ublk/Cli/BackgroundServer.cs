@@ -4,7 +4,6 @@ using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Queues;
-using Tmds.Linux;
 using static Tmds.Linux.LibC;
 
 namespace MuenBlock.Ublk.Cli;

@@ -171,7 +171,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _session = new SessionMachine<ChannelRequests, ForwardedCompletions>(
                 owner._options.OffsetUnit,
                 PeerFeatures.Agrees | PeerFeatures.Futex | PeerFeatures.Traits,
-                Random.Shared.Next(),
+                (int)Epoch.New(),
                 this,
                 new ChannelRequests(_requests, _signal),
                 new ForwardedCompletions(_completions));

@@ -32,7 +32,7 @@ internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, u
             if (Blocks == 0) return null;
             if (BlockLength is < SmallestBlock or > LargestBlock || !uint.IsPow2(BlockLength))
                 return $"BlockLengthIsPowerOfTwoFrom512To4096: {BlockLength}";
-            if (Blocks > long.MaxValue / BlockLength) return $"SizeFitsInt64: {Blocks} blocks of {BlockLength} bytes";
+            if (Blocks > (ulong)long.MaxValue / BlockLength) return $"SizeFitsInt64: {Blocks} blocks of {BlockLength} bytes";
             return MostBytes < LeastTransfer ? $"RequestsMayHave4096Bytes: {MostBlocks} blocks of {BlockLength} bytes" : null;
         }
     }

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
 
 namespace MuenBlock.Ublk.Session;
@@ -96,7 +95,7 @@ internal sealed class SessionMachine<TRequests, TCompletions>
     /// <param name="slotSize">The bytes of the buffer that each has to itself.</param>
     public void Prepare(int slots, ulong slotSize)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)slots, QuestionSlot);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(slots, (int)QuestionSlot);
         _table = new InFlight[slots];
         _replay = new (ulong, uint)[slots];
         _slotSize = slotSize;
