@@ -22,7 +22,7 @@ public sealed unsafe partial class WakeUp : IDisposable
     /// <exception cref="RingException">There are too many open files.</exception>
     public WakeUp()
     {
-        // Blocking: io_uring would fail the read of a non-blocking eventfd at once instead of waiting.
+        // Blocking: a ring waits for it all the same, and a write never finds the counter full.
         int descriptor = eventfd(0, EFD_CLOEXEC);
         if (descriptor < 0) throw new RingException("no eventfd to be had: raise the limit of open files (ulimit -n, LimitNOFILE)", errno);
         _file = new SafeFileHandle(descriptor, ownsHandle: true);

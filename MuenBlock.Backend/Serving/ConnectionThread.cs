@@ -115,6 +115,8 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly ServingMachine<RingDisks, ChannelResponses> _machine;
         private readonly uint _id;
         private readonly ILogger _log;
+        private readonly AllocationMeter _meter = new();
+        private ulong _requestsBefore;
 
         public unsafe Loop(ConnectionThread owner, Ring ring)
         {
@@ -227,10 +229,12 @@ internal sealed partial class ConnectionThread : IDisposable
                 case ReadStatus.NewEpoch:
                     BeginSession();
                     LogClient(_log, _id);
+                    _requestsBefore = _machine.Requests;
+                    _meter.Restart();
                     return true;
                 case ReadStatus.Inactive:
                     BeginSession();
-                    LogClientLeft(_log, _id);
+                    LogClientLeft(_log, _id, _machine.Requests - _requestsBefore, _meter.Bytes, _meter.Collections);
                     return true;
                 case ReadStatus.Incompatible:
                     BeginSession();
@@ -261,8 +265,8 @@ internal sealed partial class ConnectionThread : IDisposable
     [LoggerMessage(12, LogLevel.Information, "connection {Connection}: a client began a session")]
     private static partial void LogClient(ILogger log, uint connection);
 
-    [LoggerMessage(13, LogLevel.Information, "connection {Connection}: the client left")]
-    private static partial void LogClientLeft(ILogger log, uint connection);
+    [LoggerMessage(13, LogLevel.Information, "connection {Connection}: the client left after {Requests} requests; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
+    private static partial void LogClientLeft(ILogger log, uint connection, ulong requests, long bytes, int collections);
 
     [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the request channel is not what was agreed: {Header}; waiting for another client")]
     private static partial void LogIncompatible(ILogger log, uint connection, string header);

@@ -1,101 +1,157 @@
-using Microsoft.Win32.SafeHandles;
+using System.Runtime.InteropServices;
 using MuenBlock.IoUring;
-using MuenBlock.Protocol.Regions;
-using static Tmds.Linux.LibC;
+using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Ublk.Control;
 
 /// <summary>
-/// Runs control commands, one at a time, on a thread of its own with a ring of 128-byte entries. START_DEV completes only while other
-/// threads go on fetching, and a kernel that never completes a command keeps this thread, not the caller's.
+/// Runs control commands, one at a time, on a thread of its own. START_DEV completes only while other threads go on fetching, and
+/// some kernels never complete a command: that keeps this thread, not the caller's. What a command reads and writes lies in memory
+/// of this thread, so that a command which was given up does no harm when it completes after all.
 /// </summary>
-internal sealed class ControlThread
+internal sealed unsafe class ControlThread
 {
-    private readonly SafeFileHandle _file;
-    private readonly SemaphoreSlim _wanted = new(0);
-    private readonly SemaphoreSlim _done = new(0);
-    private uint _command;
-    private ControlCommand _payload;
+    /// <summary>The most bytes that a command reads or writes: <see cref="DeviceParameters"/> behind a device's path, with room to spare.</summary>
+    public const int MostData = 256;
+
+    private readonly Func<IControlRing> _openRing;
+    private readonly Action<uint, uint, int> _late;
+    private readonly byte* _data;
+
+    // Held for every look at what follows, and waited on and pulsed at every change of the phase.
+    private readonly object _gate = new();
+    private Phase _phase;
+    private uint _operation;
+    private ControlCommand _command;
     private int _result;
     private Exception? _failure;
-    private volatile bool _ending;
 
     /// <summary>Starts the thread.</summary>
-    /// <param name="file">The control device.</param>
-    public ControlThread(SafeFileHandle file)
+    /// <param name="openRing">Makes its ring; called on the thread.</param>
+    /// <param name="late">Told of a command that completes after it was given up: the command, the device, the result.</param>
+    public ControlThread(Func<IControlRing> openRing, Action<uint, uint, int> late)
     {
-        _file = file;
+        _openRing = openRing;
+        _late = late;
+        _data = (byte*)NativeMemory.AllocZeroed(MostData);
         new Thread(Serve) { Name = "control", IsBackground = true }.Start();
     }
 
-    /// <summary>Runs a command.</summary>
-    /// <param name="command">The command.</param>
-    /// <param name="payload">Its payload; what it points to outlives the command.</param>
-    /// <param name="deadline">How long it may take.</param>
-    /// <returns>Its result, or null if the deadline has passed. Then this object is used up.</returns>
-    public int? TryRun(uint command, in ControlCommand payload, TimeSpan deadline)
+    private enum Phase
     {
-        _command = command;
-        _payload = payload;
-        _wanted.Release();
-        if (!_done.Wait(deadline)) return null;
-        if (_failure is not null) throw _failure;
-        return _result;
+        Idle,
+        Busy,
+        Done,
+        Abandoned,
+        Ending,
     }
 
-    /// <summary>Ends the thread, which then disposes of what it used.</summary>
+    /// <summary>Runs a command.</summary>
+    /// <param name="operation">The command.</param>
+    /// <param name="command">What it is given; the address and the length are filled in here.</param>
+    /// <param name="data">What the command reads and writes, at most <see cref="MostData"/> bytes.</param>
+    /// <param name="deadline">How long it may take.</param>
+    /// <param name="result">What the driver answered: a negative errno, or 0 and above.</param>
+    /// <returns>False if the deadline has passed. Then this object is used up, and its thread ends when the command does.</returns>
+    /// <exception cref="ProgramException">There is no ring to be had; this object is used up as well.</exception>
+    public bool TryRun(uint operation, in ControlCommand command, Span<byte> data, TimeSpan deadline, out int result)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(data.Length, MostData, nameof(data));
+        long end = Environment.TickCount64 + (long)deadline.TotalMilliseconds;
+        lock (_gate)
+        {
+            result = 0;
+            if (_phase != Phase.Idle) throw new InvalidOperationException($"a control thread takes one command at a time, and this one is {_phase}");
+            data.CopyTo(new Span<byte>(_data, MostData));
+            _command = command;
+            _command.Address = data.IsEmpty ? 0 : (ulong)_data;
+            _command.Length = (ushort)data.Length;
+            _operation = operation;
+            Change(Phase.Busy);
+            while (_phase == Phase.Busy)
+            {
+                long left = end - Environment.TickCount64;
+                if (left > 0)
+                {
+                    _ = Monitor.Wait(_gate, (int)Math.Min(left, int.MaxValue));
+                    continue;
+                }
+
+                Change(Phase.Abandoned);
+                return false;
+            }
+
+            if (_failure is not null)
+                throw _failure is ProgramException ? _failure : new ProgramException(ExitCode.Environment, _failure.Message, _failure);
+            new ReadOnlySpan<byte>(_data, data.Length).CopyTo(data);
+            result = _result;
+            Change(Phase.Idle);
+            return true;
+        }
+    }
+
+    /// <summary>Lets the thread end, now or when its command is complete.</summary>
     public void End()
     {
-        _ending = true;
-        _wanted.Release();
+        lock (_gate)
+        {
+            if (_phase == Phase.Idle) Change(Phase.Ending);
+        }
     }
 
     private void Serve()
     {
         try
         {
-            using Ring ring = Ring.Create(new RingOptions { Entries = 4, LargeEntries = true });
+            using IControlRing ring = _openRing();
             while (true)
             {
-                _wanted.Wait();
-                if (_ending) return;
-                _result = Run(ring);
-                _done.Release();
+                lock (_gate)
+                {
+                    while (_phase is Phase.Idle or Phase.Done) _ = Monitor.Wait(_gate);
+                    if (_phase == Phase.Ending) return;
+                }
+
+                // While the phase is Busy or Abandoned, nobody else touches the command.
+                if (!Complete(ring.Run(_operation, _command), null)) return;
             }
         }
         catch (Exception failure)
         {
-            _failure = failure;
-            _done.Release();
+            // Whatever it was belongs to the caller, of this command or of the next.
+            lock (_gate)
+            {
+                while (_phase == Phase.Idle) _ = Monitor.Wait(_gate);
+            }
+
+            _ = Complete(0, failure);
         }
         finally
         {
-            // Nobody else waits: the one command that could be under way has been answered or given up.
-            if (_ending)
-            {
-                _wanted.Dispose();
-                _done.Dispose();
-            }
+            NativeMemory.Free(_data);
         }
     }
 
-    private int Run(Ring ring)
+    private bool Complete(int result, Exception? failure)
     {
-        while (true)
+        lock (_gate)
         {
-            ref SubmissionEntry entry = ref ring.NextEntry();
-            entry.PrepareCommand(PosixFile.Descriptor(_file), _command);
-            entry.Command<ControlCommand>() = _payload;
-            Completion completion;
-            do
+            _result = result;
+            _failure = failure;
+            if (_phase == Phase.Busy)
             {
-                _ = ring.Enter(1);
+                Change(Phase.Done);
+                return true;
             }
-            while (!ring.TryTake(out completion));
-            ring.Release();
-
-            // Commands that wait do so interruptibly, and the runtime's own signals interrupt them.
-            if (completion.Result != -EINTR) return completion.Result;
         }
+
+        if (_phase == Phase.Abandoned && failure is null) _late(_operation, _command.DeviceId, result);
+        return false;
+    }
+
+    private void Change(Phase phase)
+    {
+        _phase = phase;
+        Monitor.PulseAll(_gate);
     }
 }

@@ -1,132 +1,125 @@
 using System.Globalization;
+using System.Text.RegularExpressions;
+using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Regions;
 using static Tmds.Linux.LibC;
 
 namespace MuenBlock.Ublk.Control;
 
 /// <summary>Finds out who uses a block device or one of its partitions, so that a refusal can say it.</summary>
-/// <param name="root">Where /proc and /sys are; empty for the machine's own.</param>
-internal sealed class DeviceHolders(string root)
+/// <param name="system">The machine's files.</param>
+/// <param name="files">The files that processes have open.</param>
+internal sealed partial class DeviceHolders(SystemFiles system, OpenFiles files)
 {
     /// <summary>Who uses a block device now.</summary>
     /// <param name="id">The N of /dev/ublkbN.</param>
-    /// <returns>A phrase for each, such as "mounted on /mnt"; empty if nobody does.</returns>
-    public static IReadOnlyList<string> Find(int id) => new DeviceHolders(string.Empty).Of($"ublkb{id}");
+    /// <returns>A phrase for each, such as "mounted on /mnt", to follow the device's path and "is"; empty if nobody can be seen to.</returns>
+    public static IReadOnlyList<string> Find(int id) => OfMachine().Of(id);
 
-    /// <summary>Who uses a block device.</summary>
-    /// <param name="name">The device, without /dev/.</param>
-    public IReadOnlyList<string> Of(string name)
-    {
-        string[] names = [name, .. Partitions(name)];
-        var found = new List<string>();
-        foreach (string device in names)
-        {
-            string prefix = string.Equals(device, name, StringComparison.Ordinal) ? string.Empty : $"{device} ";
-            string? number = Read($"{root}/sys/class/block/{device}/dev")?.Trim();
-            found.AddRange(Mounts(number).Select(mount => $"{prefix}mounted on {mount}"));
-            found.AddRange(Stacked(device).Select(holder => $"{prefix}part of {holder}"));
-            if (Swaps().Contains($"/dev/{device}", StringComparer.Ordinal)) found.Add($"{prefix}used as swap");
-        }
-
-        found.AddRange(Openers([.. names.Select(device => $"/dev/{device}")]));
-        return [.. found.Distinct(StringComparer.Ordinal)];
-    }
-
-    /// <summary>Whether the kernel says that a block device is in use by itself: mounted, stacked upon, or swapped to.</summary>
+    /// <summary>Whether the kernel says that a block device is in use as such: mounted, stacked upon, or swapped to.</summary>
     /// <param name="id">The N of /dev/ublkbN.</param>
     public static bool IsClaimed(int id)
     {
-        using Microsoft.Win32.SafeHandles.SafeFileHandle? file = PosixFile.TryOpen($"/dev/ublkb{id}", O_RDONLY | O_EXCL, out int error);
+        // An exclusive opening excludes the users of partitions, too.
+        using SafeFileHandle? file = PosixFile.TryOpen($"/dev/ublkb{id}", O_RDONLY | O_EXCL, out int error);
         return error == EBUSY;
     }
 
-    private IEnumerable<string> Partitions(string name)
+    /// <summary>Who holds a device's character device open: its server.</summary>
+    /// <param name="id">The N of /dev/ublkcN.</param>
+    /// <returns>The process ids.</returns>
+    public static IReadOnlyList<int> Servers(int id) => OfMachine().ServersOf(id);
+
+    /// <summary>As <see cref="Servers"/>.</summary>
+    public IReadOnlyList<int> ServersOf(int id) =>
+        DeviceNumber.Parse(system.Text($"/sys/class/ublk-char/ublkc{id}/dev"), isBlock: false) is { } number
+            ? files.Of(new HashSet<DeviceNumber> { number })
+            : [];
+
+    /// <summary>As <see cref="Find"/>.</summary>
+    public IReadOnlyList<string> Of(int id)
     {
-        string folder = $"{root}/sys/class/block/{name}";
-        if (!Directory.Exists(folder)) return [];
-        return Directory.EnumerateDirectories(folder, $"{name}p*").Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal);
+        string disk = $"ublkb{id}";
+        string[] names = [disk, .. system.Names($"/sys/block/{disk}").Where(name => name.StartsWith(disk + "p", StringComparison.Ordinal))];
+        var devices = new Dictionary<DeviceNumber, string>();
+        foreach (string name in names)
+        {
+            string folder = name == disk ? $"/sys/block/{disk}" : $"/sys/block/{disk}/{name}";
+            if (DeviceNumber.Parse(system.Text($"{folder}/dev"), isBlock: true) is { } number) devices[number] = name;
+        }
+
+        var found = new List<string>();
+        found.AddRange(Mounts(disk, devices));
+        found.AddRange(Swaps(disk, names));
+        foreach (string name in names)
+        {
+            string folder = name == disk ? $"/sys/block/{disk}/holders" : $"/sys/block/{disk}/{name}/holders";
+            found.AddRange(system.Names(folder).Select(holder => $"used by {Describe(holder)}{Part(disk, name)}"));
+        }
+
+        found.AddRange(LoopDevices(disk, names));
+        found.AddRange(files.Of(devices.Keys.ToHashSet()).Select(pid => $"open in {Command(pid)} (pid {pid})"));
+        return [.. found.Distinct(StringComparer.Ordinal)];
     }
 
-    private IEnumerable<string> Mounts(string? number)
+    private static DeviceHolders OfMachine() => new(SystemFiles.Machine, new OpenFiles(SystemFiles.Machine, OpenFiles.Identify));
+
+    private static string Part(string disk, string name) => name == disk ? string.Empty : $" (/dev/{name})";
+
+    private List<string> Mounts(string disk, Dictionary<DeviceNumber, string> devices)
     {
-        if (number is null) return [];
-        var places = new HashSet<string>(StringComparer.Ordinal);
-        foreach (string process in Processes())
+        // Those that are mounted in the namespace from here come first and under the name they have here.
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        var found = new List<string>();
+        Look("self", string.Empty);
+        foreach (int pid in OpenFiles.Processes(system)) Look(pid.ToString(CultureInfo.InvariantCulture), $", as {Command(pid)} (pid {pid}) sees it");
+        return found;
+
+        void Look(string process, string seenBy)
         {
-            // Fields of mountinfo (proc(5)): id, parent, major:minor, root, mount point.
-            foreach (string line in Lines($"{process}/mountinfo"))
+            if (!seen.Add(system.Link($"/proc/{process}/ns/mnt") ?? process)) return;
+            foreach (string line in system.Lines($"/proc/{process}/mountinfo"))
             {
-                string[] fields = line.Split(' ', 6);
-                if (fields.Length > 5 && string.Equals(fields[2], number, StringComparison.Ordinal)) places.Add(fields[4]);
+                // Fields (proc_pid_mountinfo(5)): id, parent, major:minor, root, mount point, options …, "-", type, source.
+                string[] fields = line.Split(' ');
+                int separator = Array.IndexOf(fields, "-");
+                if (fields.Length < 5 || separator < 0 || separator + 2 >= fields.Length) continue;
+
+                // Some file systems (btrfs) have a number of their own: their source tells the device.
+                string? name = DeviceNumber.Parse(fields[2], isBlock: true) is { } number && devices.TryGetValue(number, out string? device)
+                    ? device
+                    : devices.Values.FirstOrDefault(known => fields[separator + 2] == $"/dev/{known}");
+                if (name is null) continue;
+                string mount = $"mounted on {Unescape(fields[4])}{Part(disk, name)}";
+                if (!found.Contains(mount, StringComparer.Ordinal)) found.Add(mount + seenBy);
             }
         }
-
-        return places.Order(StringComparer.Ordinal);
     }
 
-    private IEnumerable<string> Stacked(string device)
+    private IEnumerable<string> Swaps(string disk, string[] names) =>
+        system.Lines("/proc/swaps")
+            .Select(line => Unescape(line.Split(' ', '\t')[0]))
+            .SelectMany(path => names.Where(name => path == $"/dev/{name}"))
+            .Select(name => $"in use as swap{Part(disk, name)}");
+
+    private IEnumerable<string> LoopDevices(string disk, string[] names)
     {
-        string folder = $"{root}/sys/class/block/{device}/holders";
-        if (!Directory.Exists(folder)) return [];
-        return Directory.EnumerateFileSystemEntries(folder).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal).Select(holder =>
+        foreach (string loop in system.Names("/sys/block").Where(name => name.StartsWith("loop", StringComparison.Ordinal)))
         {
-            string? mapped = Read($"{root}/sys/class/block/{holder}/dm/name")?.Trim();
-            return mapped is null ? holder : $"{holder} ({mapped})";
-        });
-    }
-
-    private IEnumerable<string> Swaps() => Lines($"{root}/proc/swaps").Select(line => line.Split(' ', 2)[0]);
-
-    private IEnumerable<string> Openers(string[] paths)
-    {
-        foreach (string process in Processes())
-        {
-            string pid = Path.GetFileName(process);
-            if (!int.TryParse(pid, NumberStyles.None, CultureInfo.InvariantCulture, out int number) || number == Environment.ProcessId) continue;
-            if (Links($"{process}/fd").Any(link => paths.Contains(link, StringComparer.Ordinal)))
-                yield return $"open in {Read($"{process}/comm")?.Trim() ?? "a process"} (pid {pid})";
+            string? file = system.Text($"/sys/block/{loop}/loop/backing_file");
+            string? name = Array.Find(names, name => file == $"/dev/{name}");
+            if (name is not null) yield return $"used by {loop}{Part(disk, name)}";
         }
     }
 
-    private IEnumerable<string> Processes()
-    {
-        if (!Directory.Exists($"{root}/proc")) return [];
-        return Directory.EnumerateDirectories($"{root}/proc").Where(path => char.IsAsciiDigit(Path.GetFileName(path)[0]));
-    }
+    private string Describe(string holder) => system.Text($"/sys/block/{holder}/dm/name") is { } mapped ? $"{holder} ({mapped})" : holder;
 
-    private static string[] Links(string folder)
-    {
-        try
-        {
-            return [.. Directory.EnumerateFileSystemEntries(folder).Select(path => new FileInfo(path).LinkTarget ?? string.Empty)];
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return []; // the process has ended, or is not ours to look into
-        }
-    }
+    private string Command(int pid) => system.Text($"/proc/{pid}/comm") ?? "a process";
 
-    private static string[] Lines(string file)
-    {
-        try
-        {
-            return File.ReadAllLines(file);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return [];
-        }
-    }
+    // The kernel writes a space, a tab, a newline and a backslash as a backslash and three octal digits (proc_pid_mountinfo(5)).
+    private static string Unescape(string text) =>
+        OctalEscape().Replace(text, match => ((char)Convert.ToInt32(match.Groups[1].Value, 8)).ToString());
 
-    private static string? Read(string file)
-    {
-        try
-        {
-            return File.ReadAllText(file);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return null;
-        }
-    }
+    [GeneratedRegex(@"\\([0-3][0-7]{2})", RegexOptions.NonBacktracking, matchTimeoutMilliseconds: -1)]
+    private static partial Regex OctalEscape();
 }

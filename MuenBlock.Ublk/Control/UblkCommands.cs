@@ -53,7 +53,7 @@ internal static class UblkCommands
     /// <summary>Reads the <see cref="UblkFeatures"/> that the driver knows. Since 6.5.</summary>
     public const uint GetFeatures = ControlRead | 0x13;
 
-    /// <summary>Removes a device without waiting for the end of its last user. Since 6.9.</summary>
+    /// <summary>Removes a device without waiting for the end of its last user. Since 6.7.</summary>
     public const uint DeleteDeviceAsync = ControlRead | 0x14;
 
     /// <summary>Gives a device another size; it is the argument, in sectors of 512 bytes. Since 6.16.</summary>

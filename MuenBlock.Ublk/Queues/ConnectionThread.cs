@@ -154,6 +154,8 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly SessionMachine<ChannelRequests, ForwardedCompletions> _session;
         private DeviceQueue[] _queues = [];
         private QueueCommands _commands;
+        private readonly AllocationMeter _meter = new();
+        private ulong _ios;
         private int _depth = 1;
         private int _open;
         private bool _assigned;
@@ -204,9 +206,10 @@ internal sealed partial class ConnectionThread : IDisposable
 
         public void End()
         {
+            (long bytes, int collections) = _assigned ? (_meter.Bytes, _meter.Collections) : (0, 0);
             _signal.Deactivate();
             foreach (DeviceQueue queue in _queues) Close(queue);
-            LogEnded(_log, _id, _session.Replayed, _session.Strays);
+            LogEnded(_log, _id, _ios, _session.Replayed, _session.Strays, bytes, collections);
         }
 
         void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)
@@ -262,6 +265,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 return;
             }
 
+            _ios++;
             ref readonly IoDescriptor io = ref queue[(int)slot - (index * _depth)];
             RequestKind kind = (BlockOperation)(io.OperationFlags & 0xff) switch
             {
@@ -339,6 +343,8 @@ internal sealed partial class ConnectionThread : IDisposable
                 if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register /dev/ublkc{queue.Id} with io_uring: error {-result}");
                 for (int tag = 0; tag < queue.Depth; tag++) _commands.Fetch(assignment.Layout.Slot(queue.Index, tag));
             }
+
+            _meter.Restart();
         }
 
         private void Close(DeviceQueue queue)
@@ -383,8 +389,8 @@ internal sealed partial class ConnectionThread : IDisposable
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: the driver refused a tag of /dev/ublkb{Id} with error {Error}")]
     private static partial void LogFetchFailed(ILogger log, uint connection, int id, int error);
 
-    [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended; {Replayed} I/Os were sent again, {Strays} stray responses were dropped")]
-    private static partial void LogEnded(ILogger log, uint connection, ulong replayed, ulong strays);
+    [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended after {Ios} I/Os; {Replayed} were sent again, {Strays} stray responses were dropped; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
+    private static partial void LogEnded(ILogger log, uint connection, ulong ios, ulong replayed, ulong strays, long bytes, int collections);
 
     [LoggerMessage(19, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);
