@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Programs;
@@ -8,41 +9,64 @@ using static Tmds.Linux.LibC;
 namespace MuenBlock.Ublk.Control;
 
 /// <summary>
-/// The ublk driver's control device. Every command has a deadline: some kernels never complete one, and a program that waited for
-/// it would be stuck as well. Any thread may use it, one at a time.
+/// The ublk driver's control device. Every command has a deadline, because some kernels never complete one, and the program that
+/// waited for it would be stuck as well. Any thread may use it, several at a time: each command has a thread to itself meanwhile.
+/// Every method throws a <see cref="ProgramException"/> for a command that fails or is not completed in time.
 /// </summary>
-internal sealed unsafe class ControlPlane : IDisposable
+internal sealed partial class ControlPlane : IDisposable
 {
     /// <summary>The control device.</summary>
     public const string Path = "/dev/ublk-control";
 
-    private static readonly TimeSpan s_deadline = TimeSpan.FromSeconds(10); // control commands take milliseconds
-    private static readonly TimeSpan s_longDeadline = TimeSpan.FromSeconds(60); // those that wait for I/O: partition scan, drain
+    private static readonly TimeSpan s_deadline = TimeSpan.FromSeconds(10); // what the driver does by itself takes milliseconds
+    private static readonly TimeSpan s_longDeadline = TimeSpan.FromSeconds(30); // it waits for I/O: the partition scan, the last writes
 
-    private readonly SafeFileHandle _file;
-    private ControlThread _thread;
+    private readonly Func<IControlRing> _openRing;
+    private readonly Func<int, bool> _isInUse;
+    private readonly SystemFiles _system;
+    private readonly ILogger _log;
+    private readonly SafeFileHandle? _file;
+    private readonly Lock _gate = new();
+    private readonly Stack<ControlThread> _idle = [];
+    private bool _disposed;
 
-    private ControlPlane(SafeFileHandle file)
+    /// <summary>Makes a control plane and asks what its driver can do.</summary>
+    /// <param name="openRing">Makes rings to the driver.</param>
+    /// <param name="isInUse">Whether somebody uses a block device, where the driver cannot tell.</param>
+    /// <param name="system">The machine's files.</param>
+    /// <param name="log">Where to log.</param>
+    /// <param name="deadline">How long a command may take; null for the usual times.</param>
+    internal ControlPlane(Func<IControlRing> openRing, Func<int, bool> isInUse, SystemFiles system, ILogger log, TimeSpan? deadline = null)
+        : this(openRing, isInUse, system, log, deadline, file: null) => Features = ReadFeatures();
+
+    private ControlPlane(Func<IControlRing> openRing, Func<int, bool> isInUse, SystemFiles system, ILogger log, TimeSpan? deadline, SafeFileHandle? file)
     {
+        _openRing = openRing;
+        _isInUse = isInUse;
+        _system = system;
+        _log = log;
         _file = file;
-        _thread = new ControlThread(file);
+        Deadline = deadline ?? s_deadline;
+        LongDeadline = deadline ?? s_longDeadline;
     }
 
     /// <summary>What the driver can do.</summary>
     public UblkFeatures Features { get; private set; }
 
+    private TimeSpan Deadline { get; }
+
+    private TimeSpan LongDeadline { get; }
+
     /// <summary>Opens the control device.</summary>
-    /// <param name="log">Where to say what is odd.</param>
-    /// <exception cref="ProgramException">There is no driver, or it may not be used; the message says what to do.</exception>
+    /// <param name="log">Where to log.</param>
+    /// <exception cref="ProgramException">There is no driver, it may not be used, or it is too old; the message says what to do.</exception>
     public static ControlPlane Open(ILogger log)
     {
-        SafeFileHandle file = PosixFile.TryOpen(Path, O_RDWR, out int error) ?? throw CannotOpen(error);
-        var control = new ControlPlane(file);
+        SafeFileHandle file = PosixFile.TryOpen(Path, O_RDWR, out int error) ?? throw ControlErrors.CannotOpen(Path, error, SystemFiles.Machine);
+        var control = new ControlPlane(() => new ControlRing(file), IsInUse, SystemFiles.Machine, log, deadline: null, file);
         try
         {
-            UblkFeatures features;
-            control.Run(UblkCommands.GetFeatures, 0, &features, sizeof(UblkFeatures), 0, s_deadline);
-            control.Features = features;
+            control.Features = control.ReadFeatures();
             return control;
         }
         catch
@@ -52,106 +76,195 @@ internal sealed unsafe class ControlPlane : IDisposable
         }
     }
 
-    /// <summary>Adds a device that nobody can use yet.</summary>
-    /// <param name="wanted">What it shall be; an id of 0xffffffff leaves the choice to the driver.</param>
-    /// <returns>What the driver made of it.</returns>
+    /// <summary>Adds a device that nobody can use yet (ADD_DEV).</summary>
+    /// <param name="wanted">What it shall be; the id <see cref="DeviceInfo.AnyId"/> leaves the choice to the driver.</param>
+    /// <returns>
+    /// What the driver made of it: it drops flags that it does not know, takes no more queues than there are CPUs, and rounds the
+    /// largest I/O down. Whoever depends on any of them compares.
+    /// </returns>
     public DeviceInfo Add(in DeviceInfo wanted)
     {
         DeviceInfo info = wanted;
-        Run(UblkCommands.AddDevice, wanted.DeviceId, &info, sizeof(DeviceInfo), 0, s_deadline);
+        Run(UblkCommands.AddDevice, (int)wanted.DeviceId, MemoryMarshal.AsBytes(new Span<DeviceInfo>(ref info)), 0, Deadline);
         return info;
     }
 
-    /// <summary>Sets what the block device shall be like; before its start.</summary>
+    /// <summary>Sets what a device that was not started shall be like (SET_PARAMS).</summary>
+    /// <param name="id">The device.</param>
+    /// <param name="parameters">What it shall be like; the length is filled in here.</param>
     public void SetParameters(int id, in DeviceParameters parameters)
     {
         DeviceParameters copy = parameters;
-        copy.Length = (uint)sizeof(DeviceParameters);
-        Run(UblkCommands.SetParameters, (uint)id, &copy, sizeof(DeviceParameters), 0, s_deadline);
+        copy.Length = (uint)Marshal.SizeOf<DeviceParameters>();
+        Run(UblkCommands.SetParameters, id, MemoryMarshal.AsBytes(new Span<DeviceParameters>(ref copy)), 0, Deadline);
     }
 
-    /// <summary>What the block device is like.</summary>
+    /// <summary>What a device is like (GET_PARAMS).</summary>
+    /// <param name="id">The device.</param>
     public DeviceParameters GetParameters(int id)
     {
-        var parameters = new DeviceParameters { Length = (uint)sizeof(DeviceParameters) };
-        Run(UblkCommands.GetParameters, (uint)id, &parameters, sizeof(DeviceParameters), 0, s_deadline);
+        var parameters = new DeviceParameters { Length = (uint)Marshal.SizeOf<DeviceParameters>() };
+        Check(UblkCommands.GetParameters, id, Look(UblkCommands.GetParameters, UblkCommands.GetParameters, id, ref parameters));
         return parameters;
     }
 
-    /// <summary>Makes the block device usable. Its tags are fetched, and partition scanning I/O is served, meanwhile.</summary>
-    public void Start(int id, int pid) => Run(UblkCommands.StartDevice, (uint)id, null, 0, (ulong)pid, s_longDeadline);
+    /// <summary>
+    /// Makes a block device usable (START_DEV). Returns when every tag was fetched and the partition table has been read, so
+    /// another thread must be serving.
+    /// </summary>
+    /// <param name="id">The device.</param>
+    /// <param name="pid">The serving process, which opened the character device.</param>
+    public void Start(int id, int pid) => Run(UblkCommands.StartDevice, id, [], (ulong)pid, LongDeadline);
 
-    /// <summary>Ends the block device: I/O under way completes, then every tag is aborted.</summary>
-    public void Stop(int id) => Run(UblkCommands.StopDevice, (uint)id, null, 0, 0, s_longDeadline);
-
-    /// <summary>Ends the block device unless somebody has it open.</summary>
-    /// <returns>False if somebody has; null if the driver cannot do this (before 7.0).</returns>
-    public bool? TryStop(int id)
+    /// <summary>
+    /// Ends a block device, whoever uses it (STOP_DEV): what is cached is written, I/O under way completes, then every tag is
+    /// aborted. Nothing happens if there is no such device.
+    /// </summary>
+    /// <param name="id">The device.</param>
+    public void Stop(int id)
     {
-        if ((Features & UblkFeatures.SafeStopDevice) == 0) return null;
-        int result = Try(UblkCommands.TryStopDevice, (uint)id, null, 0, 0, s_longDeadline);
-        if (result == -EBUSY) return false;
-        return result >= 0 ? true : throw ControlErrors.Describe(UblkCommands.TryStopDevice, id, -result);
+        int result = Execute(UblkCommands.StopDevice, id, [], 0, 0, LongDeadline);
+        if (result != -ENODEV) Check(UblkCommands.StopDevice, id, result);
     }
 
-    /// <summary>Removes a device that was stopped; waits until its server has closed it.</summary>
-    public void Delete(int id) => Run(UblkCommands.DeleteDevice, (uint)id, null, 0, 0, s_longDeadline);
+    /// <summary>
+    /// Ends a block device unless somebody uses it (TRY_STOP_DEV). A driver that cannot do this, before 7.0, is told to stop it if
+    /// nobody can be seen to use it; then a user who comes at that moment loses it.
+    /// </summary>
+    /// <param name="id">The device.</param>
+    /// <returns>False if somebody uses it.</returns>
+    public bool TryStop(int id)
+    {
+        if (!Features.HasFlag(UblkFeatures.SafeStopDevice))
+        {
+            if (_isInUse(id)) return false;
+            Stop(id);
+            return true;
+        }
 
-    /// <summary>What the driver knows of a device; null if there is none.</summary>
+        int result = Execute(UblkCommands.TryStopDevice, id, [], 0, 0, LongDeadline);
+        if (result == -EBUSY) return false;
+        if (result != -ENODEV) Check(UblkCommands.TryStopDevice, id, result);
+        return true;
+    }
+
+    /// <summary>Removes a device and waits until its server has closed it (DEL_DEV). Nothing happens if there is no such device.</summary>
+    /// <param name="id">The device.</param>
+    public void Delete(int id)
+    {
+        int result = Execute(UblkCommands.DeleteDevice, id, [], 0, 0, LongDeadline);
+        if (result != -ENODEV) Check(UblkCommands.DeleteDevice, id, result);
+    }
+
+    /// <summary>What the driver knows of a device (GET_DEV_INFO).</summary>
+    /// <param name="id">The device.</param>
+    /// <returns>The device, or null if there is none.</returns>
     public DeviceInfo? TryGetInfo(int id)
     {
-        DeviceInfo info;
-        int result = Try(UblkCommands.GetDeviceInfo, (uint)id, &info, sizeof(DeviceInfo), 0, s_deadline);
-        if (result == -ENODEV || result == -EINVAL) return null;
-        return result >= 0 ? info : throw ControlErrors.Describe(UblkCommands.GetDeviceInfo, id, -result);
+        DeviceInfo info = default;
+        int result = Look(UblkCommands.GetDeviceInfo, UblkCommands.GetDeviceInfo2, id, ref info);
+        if (result == -ENODEV) return null;
+        Check(UblkCommands.GetDeviceInfo, id, result);
+        return info;
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _thread.End();
-        _file.Dispose();
-    }
-
-    private void Run(uint command, uint id, void* data, int length, ulong argument, TimeSpan deadline)
-    {
-        int result = Try(command, id, data, length, argument, deadline);
-        if (result < 0) throw ControlErrors.Describe(command, (int)id, -result);
-    }
-
-    /// <summary>Runs a command on the control thread. Its memory is unmanaged: it outlives a command that was given up.</summary>
-    private int Try(uint command, uint id, void* data, int length, ulong argument, TimeSpan deadline)
-    {
-        var memory = (byte*)NativeMemory.AllocZeroed((nuint)Math.Max(length, 1));
-        if (length > 0) new ReadOnlySpan<byte>(data, length).CopyTo(new Span<byte>(memory, length));
-        var payload = new ControlCommand
+        lock (_gate)
         {
-            DeviceId = id,
-            QueueId = ControlCommand.NoQueue,
-            Length = (ushort)length,
-            Address = length > 0 ? (ulong)memory : 0,
-            Argument = argument,
-        };
-        if (_thread.TryRun(command, payload, deadline) is { } result)
-        {
-            if (length > 0) new ReadOnlySpan<byte>(memory, length).CopyTo(new Span<byte>(data, length));
-            NativeMemory.Free(memory);
-            return result;
+            _disposed = true;
+            while (_idle.TryPop(out ControlThread? thread)) thread.End();
         }
 
-        // The kernel may still write to the memory: it is never given back.
-        _thread = new ControlThread(_file);
-        throw ControlErrors.TimedOut(command, (int)id, deadline);
+        // A command that was given up is known to the driver by the opening, not by its number here.
+        _file?.Dispose();
     }
 
-    private static ProgramException CannotOpen(int error)
+    private static bool IsInUse(int id) => DeviceHolders.Find(id).Count > 0 || DeviceHolders.IsClaimed(id);
+
+    private UblkFeatures ReadFeatures()
     {
-        string message = error switch
-        {
-            _ when error == ENOENT => $"{Path} does not exist: load the ublk driver ('modprobe ublk_drv'); in a container, pass the device in; without the module, install a kernel that has it (CONFIG_BLK_DEV_UBLK)",
-            _ when error == EACCES || error == EPERM => $"{Path} may not be opened by this user: run as root",
-            _ => $"{Path} cannot be opened: {PosixFile.Describe(error)}",
-        };
-        return new ProgramException(ExitCode.Environment, message);
+        ulong features = 0;
+        Run(UblkCommands.GetFeatures, -1, MemoryMarshal.AsBytes(new Span<ulong>(ref features)), 0, Deadline);
+        return (UblkFeatures)features;
     }
+
+    /// <summary>
+    /// Reads something of a device. An unprivileged user's device wants the path of its character device before the data, also from
+    /// root, and refuses the command without it.
+    /// </summary>
+    private int Look<T>(uint command, uint commandWithPath, int id, ref T data)
+        where T : unmanaged
+    {
+        Span<byte> bytes = MemoryMarshal.AsBytes(new Span<T>(ref data));
+        int result = Execute(command, id, bytes, 0, 0, Deadline);
+        if (result != -EINVAL) return result;
+        byte[] path = Encoding.ASCII.GetBytes($"/dev/ublkc{id}");
+        byte[] both = [.. path, .. bytes];
+        result = Execute(commandWithPath, id, both, 0, (ushort)path.Length, Deadline);
+        both.AsSpan(path.Length).CopyTo(bytes);
+        return result;
+    }
+
+    private void Run(uint command, int id, Span<byte> data, ulong argument, TimeSpan deadline) =>
+        Check(command, id, Execute(command, id, data, argument, 0, deadline));
+
+    private void Check(uint command, int id, int result)
+    {
+        if (result < 0) throw ControlErrors.Describe(command, id, -result, _system);
+    }
+
+    private int Execute(uint command, int id, Span<byte> data, ulong argument, ushort pathLength, TimeSpan deadline)
+    {
+        var payload = new ControlCommand { DeviceId = (uint)id, QueueId = ControlCommand.NoQueue, Argument = argument, PathLength = pathLength };
+        long start = Environment.TickCount64;
+        while (true)
+        {
+            TimeSpan left = deadline - TimeSpan.FromMilliseconds(Environment.TickCount64 - start);
+            ControlThread thread = Take();
+            if (!thread.TryRun(command, payload, data, left, out int result))
+            {
+                LogGivenUp(_log, UblkCommands.Name(command), id, deadline.TotalSeconds);
+                throw ControlErrors.TimedOut(command, id, deadline, _system);
+            }
+
+            GiveBack(thread);
+            long milliseconds = Environment.TickCount64 - start;
+            LogDone(_log, UblkCommands.Name(command), id, result, milliseconds);
+
+            // These wait interruptibly, for fetches or for the last user, and go on waiting when they are sent again.
+            bool waits = command is UblkCommands.StartDevice or UblkCommands.DeleteDevice or UblkCommands.EndUserRecovery;
+            if (result != -EINTR || !waits || milliseconds >= deadline.TotalMilliseconds) return result;
+        }
+    }
+
+    private ControlThread Take()
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            if (_idle.TryPop(out ControlThread? thread)) return thread;
+        }
+
+        return new ControlThread(_openRing, (command, id, result) => LogLate(_log, UblkCommands.Name(command), (int)id, result));
+    }
+
+    private void GiveBack(ControlThread thread)
+    {
+        lock (_gate)
+        {
+            if (_disposed) thread.End();
+            else _idle.Push(thread);
+        }
+    }
+
+    [LoggerMessage(50, LogLevel.Debug, "{Command} of device {Id}: {Result} after {Milliseconds} ms")]
+    private static partial void LogDone(ILogger log, string command, int id, int result, long milliseconds);
+
+    [LoggerMessage(51, LogLevel.Error, "{Command} of device {Id} is given up after {Seconds} s")]
+    private static partial void LogGivenUp(ILogger log, string command, int id, double seconds);
+
+    [LoggerMessage(52, LogLevel.Warning, "{Command} of device {Id}, which was given up, has completed after all: {Result}")]
+    private static partial void LogLate(ILogger log, string command, int id, int result);
 }

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using MuenBlock.IoUring;
 using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Ublk.Control;

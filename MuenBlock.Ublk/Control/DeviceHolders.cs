@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.RegularExpressions;
 using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Regions;
 using static Tmds.Linux.LibC;
@@ -9,12 +8,18 @@ namespace MuenBlock.Ublk.Control;
 /// <summary>Finds out who uses a block device or one of its partitions, so that a refusal can say it.</summary>
 /// <param name="system">The machine's files.</param>
 /// <param name="files">The files that processes have open.</param>
-internal sealed partial class DeviceHolders(SystemFiles system, OpenFiles files)
+internal sealed class DeviceHolders(SystemFiles system, OpenFiles files)
 {
+    /// <summary>What the phrases begin with that tell of a process which merely has the device open.</summary>
+    public const string OpenIn = "open in ";
+
+    /// <summary>Those of this machine.</summary>
+    public static DeviceHolders Machine { get; } = new(SystemFiles.Machine, new OpenFiles(SystemFiles.Machine, OpenFiles.Identify));
+
     /// <summary>Who uses a block device now.</summary>
     /// <param name="id">The N of /dev/ublkbN.</param>
     /// <returns>A phrase for each, such as "mounted on /mnt", to follow the device's path and "is"; empty if nobody can be seen to.</returns>
-    public static IReadOnlyList<string> Find(int id) => OfMachine().Of(id);
+    public static IReadOnlyList<string> Find(int id) => Machine.Of(id);
 
     /// <summary>Whether the kernel says that a block device is in use as such: mounted, stacked upon, or swapped to.</summary>
     /// <param name="id">The N of /dev/ublkbN.</param>
@@ -25,18 +30,17 @@ internal sealed partial class DeviceHolders(SystemFiles system, OpenFiles files)
         return error == EBUSY;
     }
 
-    /// <summary>Who holds a device's character device open: its server.</summary>
+    /// <summary>Who has a device's character device open: its server.</summary>
     /// <param name="id">The N of /dev/ublkcN.</param>
     /// <returns>The process ids.</returns>
-    public static IReadOnlyList<int> Servers(int id) => OfMachine().ServersOf(id);
-
-    /// <summary>As <see cref="Servers"/>.</summary>
     public IReadOnlyList<int> ServersOf(int id) =>
         DeviceNumber.Parse(system.Text($"/sys/class/ublk-char/ublkc{id}/dev"), isBlock: false) is { } number
             ? files.Of(new HashSet<DeviceNumber> { number })
             : [];
 
-    /// <summary>As <see cref="Find"/>.</summary>
+    /// <summary>Who uses a block device.</summary>
+    /// <param name="id">The N of /dev/ublkbN.</param>
+    /// <returns>As <see cref="Find"/>.</returns>
     public IReadOnlyList<string> Of(int id)
     {
         string disk = $"ublkb{id}";
@@ -58,11 +62,9 @@ internal sealed partial class DeviceHolders(SystemFiles system, OpenFiles files)
         }
 
         found.AddRange(LoopDevices(disk, names));
-        found.AddRange(files.Of(devices.Keys.ToHashSet()).Select(pid => $"open in {Command(pid)} (pid {pid})"));
+        found.AddRange(files.Of(devices.Keys.ToHashSet()).Select(pid => $"{OpenIn}{Command(pid)} (pid {pid})"));
         return [.. found.Distinct(StringComparer.Ordinal)];
     }
-
-    private static DeviceHolders OfMachine() => new(SystemFiles.Machine, new OpenFiles(SystemFiles.Machine, OpenFiles.Identify));
 
     private static string Part(string disk, string name) => name == disk ? string.Empty : $" (/dev/{name})";
 
@@ -117,9 +119,15 @@ internal sealed partial class DeviceHolders(SystemFiles system, OpenFiles files)
     private string Command(int pid) => system.Text($"/proc/{pid}/comm") ?? "a process";
 
     // The kernel writes a space, a tab, a newline and a backslash as a backslash and three octal digits (proc_pid_mountinfo(5)).
-    private static string Unescape(string text) =>
-        OctalEscape().Replace(text, match => ((char)Convert.ToInt32(match.Groups[1].Value, 8)).ToString());
+    private static string Unescape(string text)
+    {
+        string[] parts = text.Split('\\');
+        for (int i = 1; i < parts.Length; i++)
+        {
+            bool escaped = parts[i] is [>= '0' and <= '3', >= '0' and <= '7', >= '0' and <= '7', ..];
+            parts[i] = escaped ? (char)Convert.ToInt32(parts[i][..3], 8) + parts[i][3..] : '\\' + parts[i];
+        }
 
-    [GeneratedRegex(@"\\([0-3][0-7]{2})", RegexOptions.NonBacktracking, matchTimeoutMilliseconds: -1)]
-    private static partial Regex OctalEscape();
+        return string.Concat(parts);
+    }
 }

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Ublk.Control;
 
@@ -11,6 +12,10 @@ internal sealed record DeviceRecord
 {
     /// <summary>Where the files are.</summary>
     public const string Directory = "/run/muenblock";
+
+    private const UnixFileMode FolderMode =
+        UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
+        | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
 
     /// <summary>The N of /dev/ublkbN.</summary>
     public required int Id { get; init; }
@@ -44,30 +49,52 @@ internal sealed record DeviceRecord
     {
         try
         {
-            return JsonSerializer.Deserialize(File.ReadAllBytes(FileOf(id, directory)), RecordJson.Default.DeviceRecord);
+            DeviceRecord? record = JsonSerializer.Deserialize(File.ReadAllBytes(FileOf(id, directory)), RecordJson.Default.DeviceRecord);
+            return record?.Id == id ? record : null;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or NotSupportedException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
         {
             return null;
         }
     }
 
-    /// <summary>Writes the record, whole or not at all.</summary>
+    /// <summary>Where a serving process logs that was not told where.</summary>
+    /// <param name="pid">The process.</param>
     /// <param name="directory">Where the files are.</param>
+    public static string ServerLog(int pid, string directory = Directory) => System.IO.Path.Combine(directory, $"server-{pid}.log");
+
+    /// <summary>Writes the record, whole or not at all.</summary>
+    /// <param name="directory">Where the files are. It is made if it is missing, for all to read.</param>
+    /// <exception cref="ProgramException">It cannot be written.</exception>
     public void Save(string directory = Directory)
     {
-        System.IO.Directory.CreateDirectory(directory);
         string file = FileOf(Id, directory);
-        File.WriteAllBytes(file + ".new", JsonSerializer.SerializeToUtf8Bytes(this, RecordJson.Default.DeviceRecord));
-        File.Move(file + ".new", file, overwrite: true);
+        string part = $"{file}.{Environment.ProcessId}";
+        try
+        {
+            System.IO.Directory.CreateDirectory(directory, FolderMode);
+            File.WriteAllBytes(part, JsonSerializer.SerializeToUtf8Bytes(this, RecordJson.Default.DeviceRecord));
+            File.Move(part, file, overwrite: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ProgramException(ExitCode.Resource, $"cannot write {file}: {e.Message}", e);
+        }
     }
 
-    /// <summary>Removes a device's record, if there is one.</summary>
+    /// <summary>Removes a device's record, if there is one that can be removed.</summary>
     /// <param name="id">The device.</param>
     /// <param name="directory">Where the files are.</param>
     public static void Delete(int id, string directory = Directory)
     {
-        if (System.IO.Directory.Exists(directory)) File.Delete(FileOf(id, directory));
+        try
+        {
+            if (System.IO.Directory.Exists(directory)) File.Delete(FileOf(id, directory));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The device is gone, and the next one with its id writes over the record.
+        }
     }
 
     private static string FileOf(int id, string directory) => System.IO.Path.Combine(directory, $"ublkb{id}.json");

@@ -9,6 +9,9 @@ internal static class UblkLimits
     /// <summary>Hardware queues of a device (UBLK_MAX_NR_QUEUES).</summary>
     public const int MostQueues = 4096;
 
+    /// <summary>The largest N of /dev/ublkbN: minor numbers have 20 bits (UBLK_MINORS, drivers/block/ublk_drv.c).</summary>
+    public const int LargestId = (1 << 20) - 1;
+
     /// <summary>Where the descriptors begin in a character device's file (UBLKSRV_CMD_BUF_OFFSET).</summary>
     public const long DescriptorsOffset = 0;
 

@@ -1,0 +1,62 @@
+namespace MuenBlock.Ublk.Control;
+
+/// <summary>The machine that a device is removed from.</summary>
+/// <param name="system">The machine's files.</param>
+/// <param name="holders">Who uses devices.</param>
+/// <param name="directory">Where records are.</param>
+internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, string directory) : IRemovalMachine
+{
+    /// <summary>This one.</summary>
+    public static RemovalMachine This { get; } = new(SystemFiles.Machine, DeviceHolders.Machine, DeviceRecord.Directory);
+
+    /// <inheritdoc/>
+    public long Milliseconds => Environment.TickCount64;
+
+    /// <inheritdoc/>
+    public void Sleep(int milliseconds) => Thread.Sleep(milliseconds);
+
+    /// <inheritdoc/>
+    public IReadOnlyList<int> Ids() => DeviceDirectory.Ids(system);
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Users(int id) => holders.Of(id);
+
+    /// <inheritdoc/>
+    public bool HasServer(int id) => holders.ServersOf(id).Count > 0;
+
+    /// <inheritdoc/>
+    public bool HasNodes(int id)
+    {
+        // Where /dev is not the kernel's own, as in a container, a node stays behind and means nothing.
+        bool isKernelsOwn = Array.Exists(system.Lines("/proc/self/mountinfo"), line => line.Contains(" /dev ", StringComparison.Ordinal) && line.Contains(" - devtmpfs ", StringComparison.Ordinal));
+        return DeviceDirectory.Has(system, id) || (isKernelsOwn && (system.Exists($"/dev/ublkb{id}") || system.Exists($"/dev/ublkc{id}")));
+    }
+
+    /// <inheritdoc/>
+    public bool IsAlive(int pid)
+    {
+        // The state follows the command, which may itself contain brackets (proc_pid_stat(5)). Z: nobody has asked yet how it ended.
+        string? status = system.Text($"/proc/{pid}/stat");
+        return status is not null && !status[(status.LastIndexOf(')') + 1)..].StartsWith(" Z", StringComparison.Ordinal);
+    }
+
+    /// <inheritdoc/>
+    public DeviceRecord? TryLoadRecord(int id) => DeviceRecord.TryLoad(id, directory);
+
+    /// <inheritdoc/>
+    public void DeleteRecord(int id) => DeviceRecord.Delete(id, directory);
+
+    /// <inheritdoc/>
+    public void DeleteServerLog(DeviceRecord record)
+    {
+        if (record.LogFile != DeviceRecord.ServerLog(record.Pid, directory)) return;
+        try
+        {
+            File.Delete(record.LogFile);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It does no harm where it is.
+        }
+    }
+}
