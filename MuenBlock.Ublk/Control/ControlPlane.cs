@@ -177,7 +177,7 @@ internal sealed partial class ControlPlane : IDisposable
             while (_idle.TryPop(out ControlThread? thread)) thread.End();
         }
 
-        // A command that was given up is known to the driver by the opening, not by its number here.
+        // A stuck command keeps the opening, not its number here.
         _file?.Dispose();
     }
 
@@ -223,15 +223,11 @@ internal sealed partial class ControlPlane : IDisposable
         {
             TimeSpan left = deadline - TimeSpan.FromMilliseconds(Environment.TickCount64 - start);
             ControlThread thread = Take();
-            if (!thread.TryRun(command, payload, data, left, out int result))
-            {
-                LogGivenUp(_log, UblkCommands.Name(command), id, deadline.TotalSeconds);
-                throw ControlErrors.TimedOut(command, id, deadline, _system);
-            }
-
-            GiveBack(thread);
+            CommandEnd end = thread.Run(command, payload, data, left, out int result);
+            if (end != CommandEnd.Stuck) GiveBack(thread);
             long milliseconds = Environment.TickCount64 - start;
-            LogDone(_log, UblkCommands.Name(command), id, result, milliseconds);
+            LogEnd(_log, UblkCommands.Name(command), id, end, result, milliseconds);
+            if (end != CommandEnd.Completed) throw ControlErrors.TimedOut(command, id, deadline, _system);
 
             // These wait interruptibly, for fetches or for the last user, and go on waiting when they are sent again.
             bool waits = command is UblkCommands.StartDevice or UblkCommands.DeleteDevice or UblkCommands.EndUserRecovery;
@@ -259,12 +255,9 @@ internal sealed partial class ControlPlane : IDisposable
         }
     }
 
-    [LoggerMessage(50, LogLevel.Debug, "{Command} of device {Id}: {Result} after {Milliseconds} ms")]
-    private static partial void LogDone(ILogger log, string command, int id, int result, long milliseconds);
+    [LoggerMessage(50, LogLevel.Debug, "{Command} of device {Id}: {End}, {Result}, after {Milliseconds} ms")]
+    private static partial void LogEnd(ILogger log, string command, int id, CommandEnd end, int result, long milliseconds);
 
-    [LoggerMessage(51, LogLevel.Error, "{Command} of device {Id} is given up after {Seconds} s")]
-    private static partial void LogGivenUp(ILogger log, string command, int id, double seconds);
-
-    [LoggerMessage(52, LogLevel.Warning, "{Command} of device {Id}, which was given up, has completed after all: {Result}")]
+    [LoggerMessage(51, LogLevel.Warning, "{Command} of device {Id}, which was stuck, has ended after all: {Result}")]
     private static partial void LogLate(ILogger log, string command, int id, int result);
 }

@@ -6,9 +6,14 @@ namespace MuenBlock.Simulation.Tests;
 /// <summary>A disk with a volatile cache. Operations end in any order; a flush makes durable what had ended when it ends.</summary>
 internal sealed class Disk(Random random, int size, byte[] buffer)
 {
+    private const int LongDelay = 400; // steps: enough for a client to die, be replaced, and write again
+
     private readonly List<Operation> _pending = [];
 
-    private sealed record Operation(RequestKind Kind, uint Slot, ulong Offset, ulong Length, ulong BufferOffset);
+    private sealed record Operation(RequestKind Kind, uint Slot, ulong Offset, ulong Length, ulong BufferOffset)
+    {
+        public int Delay { get; set; }
+    }
 
     /// <summary>Probability of an error, in thousandths.</summary>
     public int Errors { get; init; }
@@ -20,13 +25,14 @@ internal sealed class Disk(Random random, int size, byte[] buffer)
     public bool Busy => _pending.Count > 0;
 
     public void Start(RequestKind kind, uint slot, ulong offset, ulong length, ulong bufferOffset) =>
-        _pending.Add(new Operation(kind, slot, offset, length, bufferOffset));
+        _pending.Add(new Operation(kind, slot, offset, length, bufferOffset) { Delay = random.Next(30) == 0 ? random.Next(LongDelay) : 0 });
 
-    /// <summary>Ends one operation, whole, in part, or with an error.</summary>
-    public (uint Slot, int Result) Step()
+    /// <summary>Ends one operation, whole, in part, or with an error; or none, if the one that was chosen takes longer.</summary>
+    public (uint Slot, int Result)? Step()
     {
         int index = random.Next(_pending.Count);
         Operation operation = _pending[index];
+        if (operation.Delay-- > 0) return null;
         _pending.RemoveAt(index);
         if (random.Next(1000) < Errors) return (operation.Slot, -5);
         if (random.Next(50) == 0) return (operation.Slot, -4);

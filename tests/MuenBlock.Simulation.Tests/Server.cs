@@ -38,8 +38,7 @@ internal sealed class Server
     {
         for (int i = _random.Next(3); i > 0 && _disk.Busy; i--)
         {
-            (uint slot, int result) = _disk.Step();
-            _machine.Complete(slot, result);
+            if (_disk.Step() is (uint slot, int result)) _machine.Complete(slot, result);
         }
 
         if (!_machine.Inbox.IsEmpty && _requests.HasNews && _random.Next(3) > 0)
@@ -69,8 +68,7 @@ internal sealed class Server
     {
         while (_disk.Busy)
         {
-            (uint slot, int result) = _disk.Step();
-            _machine.Complete(slot, result);
+            if (_disk.Step() is (uint slot, int result)) _machine.Complete(slot, result);
         }
 
         _responses.Publish();

@@ -23,7 +23,7 @@ public sealed class SimulationTests
             return;
         }
 
-        int seeds = int.TryParse(Environment.GetEnvironmentVariable("MUENBLOCK_SEEDS"), out int count) ? count : 2000;
+        int seeds = int.TryParse(Environment.GetEnvironmentVariable("MUENBLOCK_SEEDS"), out int count) ? count : 10_000;
         Gen.Int[0, int.MaxValue].Sample(chosen => new World(chosen).Run(), iter: seeds);
     }
 

@@ -1,0 +1,64 @@
+using CsCheck;
+using MuenBlock.Protocol.Programs;
+using Xunit;
+
+namespace MuenBlock.Ublk.Tests;
+
+/// <summary>How the buffer is cut (invariants I1 and I2).</summary>
+public sealed class BufferLayoutTests
+{
+    [Fact]
+    public void Muens_default_buffer_gives_one_device_64_slots_of_256_KiB()
+    {
+        var layout = BufferLayout.Cut(16 << 20, 1, 1020, ulong.MaxValue, null, null);
+        Assert.Equal((64, 256u << 10), (layout.Depth, layout.SlotSize));
+    }
+
+    [Theory]
+    [InlineData(1, 128, null, 128, 128 << 10)]
+    [InlineData(1, null, 1 << 20, 16, 1 << 20)]
+    [InlineData(2, null, null, 64, 128 << 10)]
+    [InlineData(1, 1, null, 1, 1 << 20)]
+    [InlineData(1, 4, 4 << 20, 4, 4 << 20)]
+    [InlineData(4, 1020 / 4, null, 255, 16 << 10)]
+    public void What_is_asked_for_is_given_if_it_fits(int devices, int? depth, int? largestIo, int expectedDepth, int expectedIo)
+    {
+        var layout = BufferLayout.Cut(16 << 20, devices, 1020, ulong.MaxValue, depth, (uint?)largestIo);
+        Assert.Equal((expectedDepth, (uint)expectedIo), (layout.Depth, layout.SlotSize));
+    }
+
+    [Theory]
+    [InlineData(1, 1021, null, "--depth 1021")]
+    [InlineData(1, 64, 512 << 10, "--max-io")]
+    [InlineData(1, null, 32 << 20, "--max-io")]
+    [InlineData(2, 511, null, "--depth 511")]
+    public void What_does_not_fit_is_refused_with_what_would(int devices, int? depth, int? largestIo, string part)
+    {
+        ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Cut(16 << 20, devices, 1020, ulong.MaxValue, depth, (uint?)largestIo));
+        Assert.Equal(ExitCode.Usage, failure.ExitCode);
+        Assert.Contains(part, failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Slots_never_overlap_nor_leave_the_buffer_nor_outnumber_the_channel() =>
+        Gen.Select(Gen.ULong[1, 1ul << 32], Gen.Int[1, 256], Gen.UInt[1, 4096], Gen.ULong[4096, 1ul << 40], Gen.Int[1, 4096].Nullable(), Gen.UInt[1, 8192].Nullable()).Sample(
+            (pages, devices, mostInFlight, mostBytes, depth, ioPages) =>
+            {
+                ulong length = pages % 65536 * 4096;
+                try
+                {
+                    var layout = BufferLayout.Cut(length, devices, mostInFlight, mostBytes, depth, ioPages * 4096);
+                    Assert.True((ulong)layout.Slots * layout.SlotSize <= length);
+                    Assert.True(layout.Slots <= mostInFlight);
+                    Assert.True(layout.SlotSize >= 4096 && layout.SlotSize % 4096 == 0 && layout.SlotSize <= mostBytes);
+                    Assert.Equal(depth ?? layout.Depth, layout.Depth);
+                    Assert.Equal(ioPages * 4096 ?? layout.SlotSize, layout.SlotSize);
+                    Assert.Equal((uint)layout.Slots - 1, layout.Slot(devices - 1, layout.Depth - 1));
+                }
+                catch (ProgramException failure)
+                {
+                    Assert.True(failure.ExitCode is ExitCode.Usage or ExitCode.Resource);
+                }
+            },
+            iter: 20_000);
+}

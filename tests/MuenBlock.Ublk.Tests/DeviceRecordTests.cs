@@ -1,0 +1,130 @@
+using System.Text;
+using CsCheck;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Ublk.Control;
+
+namespace MuenBlock.Ublk.Tests;
+
+public sealed class DeviceRecordTests : IDisposable
+{
+    private static readonly Gen<DeviceRecord> s_records =
+        Gen.Select(Gen.Int[0, 1000], Gen.Int[1, int.MaxValue], Gen.String, Gen.String, Gen.Int[0, 65535], Gen.String.Null(), Gen.DateTimeOffset)
+            .Select((id, pid, connection, directory, index, log, started) => new DeviceRecord
+            {
+                Id = id,
+                Path = $"/dev/ublkb{id}",
+                Pid = pid,
+                Connection = connection,
+                RegionDirectory = directory,
+                DeviceIndex = index,
+                LogFile = log,
+                Started = started,
+            });
+
+    private readonly FakeSystem _files = new();
+
+    private string Folder => _files.Root + "/run/muenblock";
+
+    public void Dispose() => _files.Dispose();
+
+    [Fact]
+    public void Any_record_is_read_as_it_was_written() =>
+        s_records.Sample(record =>
+        {
+            record.Save(Folder);
+            return DeviceRecord.TryLoad(record.Id, Folder) == record;
+        });
+
+    [Fact]
+    public void A_damaged_record_is_none_or_one_of_the_device() =>
+        Gen.Select(s_records, Gen.Int[0, 400], Gen.Byte.Array[0, 4]).Sample((record, place, bytes) =>
+        {
+            record.Save(Folder);
+            string file = $"{Folder}/ublkb{record.Id}.json";
+            byte[] content = File.ReadAllBytes(file);
+            place = Math.Min(place, content.Length);
+            File.WriteAllBytes(file, [.. content[..place], .. bytes]);
+            Assert.Null(DeviceRecord.TryLoad(record.Id, Folder));
+            for (int i = 0; i < bytes.Length && place + i < content.Length; i++) content[place + i] = bytes[i];
+            File.WriteAllBytes(file, content);
+            DeviceRecord? read = DeviceRecord.TryLoad(record.Id, Folder);
+            Assert.True(read is null || read.Id == record.Id);
+        });
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("null")]
+    [InlineData("[]")]
+    [InlineData("{}")]
+    [InlineData("{\"id\":3}")]
+    public void What_is_no_record_is_not_taken_for_one(string text)
+    {
+        _files.Write("/run/muenblock/ublkb3.json", text);
+        Assert.Null(DeviceRecord.TryLoad(3, Folder));
+    }
+
+    [Fact]
+    public void The_fields_have_the_names_that_are_documented()
+    {
+        Example(4).Save(Folder);
+        string text = File.ReadAllText($"{Folder}/ublkb4.json", Encoding.UTF8);
+        string expected = """
+            {
+              "id": 4,
+              "path": "/dev/ublkb4",
+              "pid": 77,
+              "connection": "1:a:b:c",
+              "regionDirectory": "/dev/shm",
+              "deviceIndex": 2,
+              "logFile": null,
+              "started": "2026-01-02T03:04:05+00:00"
+            }
+            """;
+        Assert.Equal(expected, text);
+    }
+
+    [Fact]
+    public void Saving_makes_the_folder_for_all_to_read_and_leaves_nothing_else_in_it()
+    {
+        Example(4).Save(Folder);
+        Example(4).Save(Folder);
+        Assert.Equal(["ublkb4.json"], Directory.EnumerateFileSystemEntries(Folder).Select(path => Path.GetFileName(path)));
+        UnixFileMode mode = File.GetUnixFileMode(Folder);
+        Assert.True(mode.HasFlag(UnixFileMode.OtherRead | UnixFileMode.OtherExecute));
+        Assert.False(mode.HasFlag(UnixFileMode.OtherWrite));
+        Assert.False(mode.HasFlag(UnixFileMode.GroupWrite));
+    }
+
+    [Fact]
+    public void What_cannot_be_saved_is_said()
+    {
+        _files.Write("/run/muenblock", "a file where the folder should be");
+        ProgramException failure = Assert.Throws<ProgramException>(() => Example(4).Save(Folder));
+        Assert.Equal(ExitCode.Resource, failure.ExitCode);
+        Assert.Contains($"cannot write {Folder}/ublkb4.json", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Deleting_takes_one_record_and_needs_none()
+    {
+        DeviceRecord.Delete(4, Folder);
+        Example(4).Save(Folder);
+        Example(5).Save(Folder);
+        DeviceRecord.Delete(4, Folder);
+        DeviceRecord.Delete(4, Folder);
+        Assert.Null(DeviceRecord.TryLoad(4, Folder));
+        Assert.Equal(Example(5), DeviceRecord.TryLoad(5, Folder));
+    }
+
+    internal static DeviceRecord Example(int id, int pid = 77, string? log = null) => new()
+    {
+        Id = id,
+        Path = $"/dev/ublkb{id}",
+        Pid = pid,
+        Connection = "1:a:b:c",
+        RegionDirectory = "/dev/shm",
+        DeviceIndex = 2,
+        LogFile = log,
+        Started = new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.Zero),
+    };
+}

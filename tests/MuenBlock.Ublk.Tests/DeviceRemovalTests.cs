@@ -1,0 +1,227 @@
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Ublk.Cli;
+using MuenBlock.Ublk.Control;
+
+namespace MuenBlock.Ublk.Tests;
+
+public sealed class DeviceRemovalTests : IDisposable
+{
+    private const int Server = 100;
+
+    private readonly FakeDriver _driver = new();
+    private readonly FakeMachine _machine;
+    private readonly ControlPlane _control;
+    private readonly DeviceRemoval _removal;
+
+    public DeviceRemovalTests()
+    {
+        _machine = new FakeMachine(_driver);
+        _control = _driver.OpenPlane();
+        _removal = new DeviceRemoval(_control, _machine);
+        _driver.Put(0, pid: Server);
+        _machine.Alive.Add(Server);
+        _machine.Records[0] = DeviceRecordTests.Example(0, Server);
+    }
+
+    public void Dispose() => _control.Dispose();
+
+    [Fact]
+    public void A_device_is_stopped_then_closed_then_deleted_and_leaves_nothing()
+    {
+        _machine.At(200, () => _machine.Servers.Remove(0));
+        _machine.At(300, () => _machine.Alive.Remove(Server));
+        _machine.Servers.Add(0);
+        _removal.Remove(0);
+        uint[] changes = [.. _driver.Sent.Select(sent => sent.Operation).Where(operation => operation is UblkCommands.TryStopDevice or UblkCommands.DeleteDevice)];
+        Assert.Equal([UblkCommands.TryStopDevice, UblkCommands.DeleteDevice], changes);
+        Assert.Empty(_driver.Devices);
+        Assert.Empty(_machine.Records);
+        Assert.InRange(_machine.Milliseconds, 300, 400);
+        Assert.Empty(_machine.DeletedLogs); // that is the server's own affair
+    }
+
+    [Fact]
+    public void A_server_may_delete_the_device_itself()
+    {
+        _machine.Servers.Add(0);
+        _machine.At(100, () =>
+        {
+            _machine.Servers.Remove(0);
+            _driver.Devices.Remove(0);
+            _machine.Alive.Remove(Server);
+        });
+        _removal.Remove(0);
+        Assert.DoesNotContain(_driver.Sent, sent => sent.Operation == UblkCommands.DeleteDevice);
+        Assert.Empty(_machine.Records);
+    }
+
+    [Fact]
+    public void A_device_that_takes_the_id_meanwhile_is_not_deleted()
+    {
+        _machine.Servers.Add(0);
+        _machine.At(100, () => _driver.Put(0, DeviceState.Live, pid: 555));
+        _machine.At(100, () => _machine.Alive.Remove(Server));
+        _removal.Remove(0);
+        Assert.Equal(555, _driver.Devices[0].ServerPid);
+    }
+
+    [Fact]
+    public void A_device_that_is_not_there_is_not_found()
+    {
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(5));
+        Assert.Equal(ExitCode.NotFound, failure.ExitCode);
+        Assert.Contains("there is no /dev/ublkb5", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Another_programs_device_is_left_alone()
+    {
+        _driver.Put(4, ours: false, pid: 99);
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(4));
+        Assert.Equal(ExitCode.NotFound, failure.ExitCode);
+        Assert.Contains("another program's (process 99)", failure.Message, StringComparison.Ordinal);
+        Assert.Equal(DeviceState.Live, _driver.Devices[4].State);
+    }
+
+    [Fact]
+    public void A_mounted_device_is_refused_at_once_and_stays_as_it_is()
+    {
+        _driver.Open.Add(0);
+        _machine.UserPhrases = ["mounted on /mnt", "open in fio (pid 12)"];
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(0));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.Equal("/dev/ublkb0 is mounted on /mnt, open in fio (pid 12): end that use, then delete it again; nothing was stopped", failure.Message);
+        Assert.Equal(DeviceState.Live, _driver.Devices[0].State);
+        Assert.Single(_machine.Records);
+        Assert.Equal(0, _machine.Milliseconds);
+    }
+
+    [Fact]
+    public void A_device_that_is_open_for_a_moment_is_waited_for()
+    {
+        _driver.Open.Add(0);
+        _machine.UserPhrases = ["open in udev-worker (pid 12)"];
+        _machine.At(500, () => _driver.Open.Clear());
+        _machine.At(500, () => _machine.Alive.Remove(Server));
+        _removal.Remove(0);
+        Assert.Empty(_driver.Devices);
+    }
+
+    [Fact]
+    public void A_device_that_stays_open_is_refused()
+    {
+        _driver.Open.Add(0);
+        _machine.UserPhrases = ["open in fio (pid 12)"];
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(0));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.Contains("open in fio (pid 12)", failure.Message, StringComparison.Ordinal);
+        Assert.InRange(_machine.Milliseconds, 2000, 2100);
+    }
+
+    [Fact]
+    public void A_user_who_cannot_be_seen_is_one_nevertheless()
+    {
+        _driver.Open.Add(0);
+        Assert.Contains("by whom cannot be seen", Assert.Throws<ProgramException>(() => _removal.Remove(0)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_server_that_does_not_let_go_is_named()
+    {
+        _machine.Servers.Add(0);
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(0));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.Contains("its server (process 100) still has /dev/ublkc0 open after 30 s", failure.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(_driver.Sent, sent => sent.Operation == UblkCommands.DeleteDevice);
+    }
+
+    [Fact]
+    public void A_server_with_another_device_is_not_waited_for()
+    {
+        _driver.Put(1, pid: Server);
+        _removal.Remove(0);
+        Assert.Equal(0, _machine.Milliseconds);
+        Assert.Equal([1], _driver.Devices.Keys);
+    }
+
+    [Fact]
+    public void A_device_without_a_server_goes_with_the_servers_log()
+    {
+        _driver.Put(0, DeviceState.Dead, pid: -1);
+        _machine.Alive.Clear();
+        _removal.Remove(0);
+        Assert.Empty(_driver.Devices);
+        Assert.Equal(0, _machine.Milliseconds);
+        Assert.Equal([Server], _machine.DeletedLogs);
+    }
+
+    [Fact]
+    public void A_device_that_was_never_started_goes_too()
+    {
+        _driver.Put(0, DeviceState.Dead, pid: Server);
+        _driver.Answer = sent => sent.Operation == UblkCommands.TryStopDevice ? 0 : null;
+        _machine.Alive.Clear();
+        _removal.Remove(0);
+        Assert.Empty(_driver.Devices);
+    }
+
+    [Fact]
+    public void A_failure_does_not_keep_other_devices_from_going()
+    {
+        _driver.Put(1, pid: Server);
+        _driver.Put(2, pid: Server);
+        _driver.Open.Add(0);
+        _driver.Open.Add(1);
+        _machine.UserPhrases = ["mounted on /mnt"];
+        _machine.At(1, () => _machine.Alive.Clear());
+        using var output = new StringWriter();
+        using var errors = new StringWriter();
+        ProgramException failure = Assert.Throws<ProgramException>(() => DeleteCommand.Delete([0, 1, 2], _removal.Remove, output, errors));
+        Assert.StartsWith("/dev/ublkb1 is mounted", failure.Message, StringComparison.Ordinal);
+        Assert.StartsWith("muenblock-ublk: /dev/ublkb0 is mounted", errors.ToString(), StringComparison.Ordinal);
+        Assert.Equal("/dev/ublkb2\n", output.ToString());
+        Assert.Equal([0, 1], _driver.Devices.Keys.Order());
+    }
+
+    private sealed class FakeMachine(FakeDriver driver) : IRemovalMachine
+    {
+        private readonly List<(long Time, Action Happens)> _events = [];
+
+        public long Milliseconds { get; private set; }
+
+        public HashSet<int> Servers { get; } = [];
+
+        public HashSet<int> Alive { get; } = [];
+
+        public string[] UserPhrases { get; set; } = [];
+
+        public Dictionary<int, DeviceRecord> Records { get; } = [];
+
+        public List<int> DeletedLogs { get; } = [];
+
+        public void At(long time, Action happens) => _events.Add((time, happens));
+
+        public void Sleep(int milliseconds)
+        {
+            Milliseconds += milliseconds;
+            foreach ((long time, Action happens) in _events.Where(e => e.Time <= Milliseconds)) happens();
+            _events.RemoveAll(e => e.Time <= Milliseconds);
+        }
+
+        public IReadOnlyList<int> Ids() => [.. driver.Devices.Keys.Order()];
+
+        public IReadOnlyList<string> Users(int id) => driver.Open.Contains(id) ? UserPhrases : [];
+
+        public bool HasServer(int id) => Servers.Contains(id);
+
+        public bool HasNodes(int id) => false;
+
+        public bool IsAlive(int pid) => Alive.Contains(pid);
+
+        public DeviceRecord? TryLoadRecord(int id) => Records.GetValueOrDefault(id);
+
+        public void DeleteRecord(int id) => Records.Remove(id);
+
+        public void DeleteServerLog(DeviceRecord record) => DeletedLogs.Add(record.Pid);
+    }
+}

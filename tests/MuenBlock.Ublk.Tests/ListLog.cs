@@ -1,0 +1,28 @@
+using Microsoft.Extensions.Logging;
+
+namespace MuenBlock.Ublk.Tests;
+
+/// <summary>A log to look at.</summary>
+internal sealed class ListLog : ILogger
+{
+    private readonly Lock _gate = new();
+    private readonly List<string> _lines = [];
+
+    public string[] Lines
+    {
+        get
+        {
+            lock (_gate) return [.. _lines];
+        }
+    }
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => true;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        lock (_gate) _lines.Add($"{logLevel}: {formatter(state, exception)}");
+    }
+}

@@ -1,0 +1,278 @@
+using MuenBlock.Protocol.Messages;
+using Xunit;
+
+namespace MuenBlock.Ublk.Tests;
+
+/// <summary>The client's session by example; the simulation has the rest.</summary>
+public sealed class SessionTests
+{
+    private const ulong Blocks = 1000;
+
+    private static readonly RequestKind[] s_questions =
+        [RequestKind.Reset, RequestKind.Features, RequestKind.MaxDevices, RequestKind.MediaBlocks, RequestKind.BlockLength, RequestKind.MaxBlocksCount, RequestKind.Traits];
+
+    [Fact]
+    public void A_session_begins_with_a_Reset_and_asks_one_question_at_a_time()
+    {
+        var world = new World();
+        world.Session.ServerAppeared(0);
+        foreach (RequestKind question in s_questions)
+        {
+            Request request = Assert.Single(world.TakeSent());
+            Assert.Equal(question, request.Kind);
+            world.Answer(request, World.GoodAnswer(question));
+        }
+
+        Assert.Equal(SessionState.Ready, world.Session.State);
+        Assert.Equal(new DeviceGeometry(Blocks, 512, 256, DeviceTraits.Known), Assert.Single(world.Session.Devices.ToArray()));
+    }
+
+    [Fact]
+    public void A_server_that_does_not_know_Features_is_a_plain_one_after_a_deadline_and_is_not_asked_for_traits()
+    {
+        var world = new World();
+        world.Session.ServerAppeared(0);
+        world.AnswerNext();
+        Assert.Equal(RequestKind.Features, Assert.Single(world.TakeSent()).Kind);
+        world.Session.Tick(SessionMachine<World.Requests, World.Completions>.FeaturesMilliseconds - 1);
+        Assert.Empty(world.Sent);
+        world.Session.Tick(SessionMachine<World.Requests, World.Completions>.FeaturesMilliseconds);
+        for (int i = 0; i < 4; i++) world.AnswerNext();
+        Assert.Equal(SessionState.Ready, world.Session.State);
+        Assert.Equal(PeerFeatures.None, world.Session.ServerFeatures);
+        Assert.Empty(world.Sent);
+    }
+
+    [Fact]
+    public void A_question_that_is_not_answered_begins_the_handshake_anew()
+    {
+        var world = new World();
+        world.Session.ServerAppeared(0);
+        uint first = Assert.Single(world.TakeSent()).Tag;
+        world.Session.Tick(SessionMachine<World.Requests, World.Completions>.AnswerMilliseconds);
+        Request again = Assert.Single(world.TakeSent());
+        Assert.Equal(RequestKind.Reset, again.Kind);
+        Assert.NotEqual(first, again.Tag);
+        Assert.Equal([RequestKind.Reset], world.Unanswered);
+        Assert.Equal(2, world.Restarts);
+    }
+
+    [Fact]
+    public void Nothing_is_believed_before_the_Reset_is_answered()
+    {
+        var world = new World();
+        world.Session.ServerAppeared(0);
+        Request reset = Assert.Single(world.TakeSent());
+        world.Answer(reset with { Tag = reset.Tag - 1 }, 0);
+        world.Answer(reset with { Kind = RequestKind.Read }, 0);
+        Assert.Empty(world.Sent);
+        world.Answer(reset, 0);
+        Assert.Equal(RequestKind.Features, Assert.Single(world.TakeSent()).Kind);
+    }
+
+    [Theory]
+    [InlineData(RequestKind.Read, 4096u, 4096)]
+    [InlineData(RequestKind.Write, 4096u, 4096)]
+    [InlineData(RequestKind.Discard, 4096u, 0)]
+    [InlineData(RequestKind.Sync, 0u, 0)]
+    public void An_IO_ends_with_its_full_length_or_an_errno(RequestKind kind, uint length, int result)
+    {
+        var world = new World();
+        world.Greet();
+        world.Session.Submit(3, kind, 0, 8192, length);
+        Request request = Assert.Single(world.TakeSent());
+        Assert.Equal((kind, 16ul, (ulong)length), (request.Kind, request.DeviceOffset, request.Length));
+        Assert.Equal(kind is RequestKind.Read or RequestKind.Write ? 3ul * World.SlotSize : 0, request.BufferOffset);
+        world.Answer(request, 0);
+        world.Session.Submit(3, kind, 0, 8192, length);
+        world.AnswerNext((ulong)Status.NoSpace);
+        Assert.Equal([(3u, result), (3u, -28)], world.Completed);
+    }
+
+    [Fact]
+    public void An_answer_that_was_not_asked_for_completes_nothing()
+    {
+        var world = new World();
+        world.Greet();
+        world.Session.Submit(3, RequestKind.Read, 0, 0, 4096);
+        Request request = Assert.Single(world.TakeSent());
+        world.Answer(request with { Tag = request.Tag + (1 << 16) }, 0);
+        world.Answer(request with { Tag = request.Tag ^ 1 }, 0);
+        world.Answer(request with { Kind = RequestKind.Write }, 0);
+        world.Answer(request with { Device = 1 }, 0);
+        world.Answer(request with { Tag = uint.MaxValue }, 0);
+        Assert.Empty(world.Completed);
+        Assert.Equal(5ul, world.Session.Strays);
+        world.Answer(request, 0);
+        world.Answer(request, 0);
+        Assert.Equal([(3u, 4096)], world.Completed);
+        Assert.Equal(6ul, world.Session.Strays);
+    }
+
+    [Fact]
+    public void After_a_restart_of_the_server_what_was_in_flight_is_sent_again_in_order_with_new_tags()
+    {
+        var world = new World();
+        world.Greet();
+        foreach (uint slot in (uint[])[5, 2, 7]) world.Session.Submit(slot, RequestKind.Write, 0, slot * 4096ul, 4096);
+        List<Request> before = world.TakeSent();
+        world.Session.ServerLeft();
+        world.Session.Submit(1, RequestKind.Sync, 0, 0, 0);
+        Assert.Empty(world.Sent);
+        world.Greet();
+        List<Request> after = world.TakeSent();
+        Assert.Equal([5ul * 8, 2 * 8, 7 * 8, 0], after.Select(request => request.DeviceOffset));
+        Assert.Empty(before.Select(request => request.Tag).Intersect(after.Select(request => request.Tag)));
+        foreach (Request request in before) world.Answer(request, 0);
+        Assert.Empty(world.Completed);
+        foreach (Request request in after) world.Answer(request, 0);
+        Assert.Equal([5u, 2u, 7u, 1u], world.Completed.Select(completed => completed.Slot));
+    }
+
+    [Theory]
+    [InlineData(RequestKind.MediaBlocks, Blocks - 1, "SizeDoesNotShrink")]
+    [InlineData(RequestKind.BlockLength, 4096ul, "BlockLengthStaysTheSame")]
+    [InlineData(RequestKind.MaxDevices, 2ul, "DevicesStayTheSame")]
+    [InlineData(RequestKind.MaxBlocksCount, 128ul, "RequestsMayStayAsLarge")]
+    public void A_server_that_comes_back_with_less_is_refused_and_IO_fails(RequestKind question, ulong answer, string rule)
+    {
+        var world = new World();
+        world.Greet();
+        world.Session.Submit(4, RequestKind.Write, 0, 0, 4096);
+        _ = world.TakeSent();
+        world.Greet(question, answer);
+        Assert.Equal(SessionState.Refused, world.Session.State);
+        Assert.Contains(rule, world.Refusal, StringComparison.Ordinal);
+        world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
+        Assert.Equal([(4u, -5), (5u, -5)], world.Completed);
+        Assert.DoesNotContain(world.Sent, request => request.Kind == RequestKind.Write);
+    }
+
+    [Fact]
+    public void A_server_that_comes_back_larger_is_welcome()
+    {
+        var world = new World();
+        world.Greet();
+        world.Greet(RequestKind.MediaBlocks, Blocks + 1);
+        Assert.Equal(SessionState.Ready, world.Session.State);
+    }
+
+    [Theory]
+    [InlineData(RequestKind.Reset, 1ul, "ResetSucceeds")]
+    [InlineData(RequestKind.MaxDevices, 0ul, "DevicesAre")]
+    [InlineData(RequestKind.MaxDevices, 257ul, "DevicesAre")]
+    [InlineData(RequestKind.MaxDevices, ulong.MaxValue, "DevicesAre")]
+    [InlineData(RequestKind.BlockLength, 0ul, "BlockLengthIsPowerOfTwo")]
+    [InlineData(RequestKind.BlockLength, 513ul, "BlockLengthIsPowerOfTwo")]
+    [InlineData(RequestKind.BlockLength, 8192ul, "BlockLengthIsPowerOfTwo")]
+    [InlineData(RequestKind.BlockLength, (1ul << 32) + 512, "BlockLengthIsPowerOfTwo")]
+    [InlineData(RequestKind.MediaBlocks, ulong.MaxValue, "SizeFits")]
+    [InlineData(RequestKind.MaxBlocksCount, 7ul, "RequestsMayHave4096Bytes")]
+    public void An_impossible_answer_is_refused_with_the_rule(RequestKind question, ulong answer, string rule)
+    {
+        var world = new World();
+        world.Greet(question, answer);
+        Assert.Equal(SessionState.Refused, world.Session.State);
+        Assert.Contains(rule, world.Refusal, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_device_without_blocks_is_skipped_and_not_an_error()
+    {
+        var world = new World();
+        world.Greet(RequestKind.MediaBlocks, 0);
+        Assert.Equal(SessionState.Ready, world.Session.State);
+        Assert.Equal(0ul, world.Session.Devices[0].Size);
+    }
+
+    /// <summary>A session with a server that answers as it is told.</summary>
+    internal sealed class World : ISessionEvents
+    {
+        public const int SlotSize = 8192;
+
+        public World()
+        {
+            Session = new SessionMachine<Requests, Completions>(OffsetUnit.Sectors, PeerFeatures.Agrees, 42, this, new Requests(this), new Completions(this));
+            Session.Prepare(16, SlotSize);
+        }
+
+        public SessionMachine<Requests, Completions> Session { get; }
+
+        public List<Request> Sent { get; } = [];
+
+        public List<(uint Slot, int Result)> Completed { get; } = [];
+
+        public List<RequestKind> Unanswered { get; } = [];
+
+        public string? Refusal { get; private set; }
+
+        public int Restarts { get; private set; }
+
+        public static ulong GoodAnswer(RequestKind question) => question switch
+        {
+            RequestKind.Reset => 0,
+            RequestKind.Features => (ulong)(PeerFeatures.Agrees | PeerFeatures.Traits),
+            RequestKind.MaxDevices => 1,
+            RequestKind.MediaBlocks => Blocks,
+            RequestKind.BlockLength => 512,
+            RequestKind.MaxBlocksCount => 256,
+            _ => (ulong)DeviceTraits.Known,
+        };
+
+        public List<Request> TakeSent()
+        {
+            List<Request> sent = [.. Sent];
+            Sent.Clear();
+            return sent;
+        }
+
+        public void Answer(Request request, ulong status) =>
+            Session.Receive([new Response { Kind = request.Kind, Device = request.Device, Tag = request.Tag, Status = status }], 0);
+
+        public void AnswerNext(ulong? status = null)
+        {
+            Request request = Assert.Single(TakeSent());
+            Answer(request, status ?? GoodAnswer(request.Kind));
+        }
+
+        /// <summary>A whole handshake, with one answer that differs.</summary>
+        public void Greet(RequestKind different = RequestKind.None, ulong answer = 0)
+        {
+            Session.ServerAppeared(0);
+            while (Session.State == SessionState.Greeting)
+            {
+                Request request = Sent[0];
+                Sent.RemoveAt(0);
+                Answer(request, request.Kind == different ? answer : GoodAnswer(request.Kind));
+            }
+        }
+
+        void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)
+        {
+        }
+
+        void ISessionEvents.Refused(string rule) => Refusal = rule;
+
+        void ISessionEvents.NoAnswer(RequestKind question, ushort device) => Unanswered.Add(question);
+
+        void ISessionEvents.Stray(in Response response)
+        {
+        }
+
+        internal readonly struct Requests(World world) : IRequestQueue
+        {
+            public void Send(in Request request) => world.Sent.Add(request);
+
+            public void Restart()
+            {
+                world.Restarts++;
+                world.Sent.Clear();
+            }
+        }
+
+        internal readonly struct Completions(World world) : IBlockCompletions
+        {
+            public void Complete(uint slot, int result) => world.Completed.Add((slot, result));
+        }
+    }
+}

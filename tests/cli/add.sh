@@ -1,0 +1,37 @@
+# shellcheck shell=bash
+# Mistakes with muenblock-ublk add that are seen before a driver is needed; tests/guest has the others.
+# shellcheck disable=SC2154 # conn, t: see run and common.sh
+
+add() { row "$1" "$2" muenblock-ublk add --conn $conn --region-dir "$t/regions" "${@:3}"; }
+
+for value in -1 1048576 99999999; do add 2 "--id $value is out of range" --id $value; done
+for value in 0x1 one 1.5 '' 99999999999; do add 2 "'$value'" --id "$value"; done
+add 2 "--id" --id
+add 2 "--id" --id 1 --id 2
+row 2 "--id needs a single --conn" muenblock-ublk add --conn $conn,2:d:e:f --id 1
+
+for value in -1 0 4097 99999; do add 2 "--depth $value is out of range" --depth $value; done
+for value in abc 1.5 ''; do add 2 "'$value'" --depth "$value"; done
+add 2 "--depth" --depth
+
+for value in 0 1 512 4095 4097 33M 64M 33554433 -4096 1.5M 4k 1G 4KK K M 0x1000 abc '' 4294967296 18446744073709551616 99999999999999999999999; do
+    add 2 "--max-io $value is not a size" --max-io "$value"
+done
+add 2 "--max-io" --max-io
+
+for value in -1 -0.001 86401 1e300 NaN Infinity; do add 2 "--connect-timeout" --connect-timeout $value; done
+for value in x 1s 1,5 ''; do add 2 "'$value'" --connect-timeout "$value"; done
+add 2 "--connect-timeout" --connect-timeout
+add 2 "--log-file" --log-file
+add 2 "--read-only" --read-only=perhaps
+add 2 "--foreground" --foreground=perhaps
+add 2 "--frobnicate" --device disk:1 --frobnicate
+add 2 "--create-regions" --create-regions    # the backend's option
+
+# --- a machine without the driver ------------------------------------------------------------------------------
+# An empty /dev, so that the rows say the same on a machine that has the driver.
+without_driver() { row "$1" "$2" unshare --mount sh -c 'mount -t tmpfs none /dev; : >/dev/null; exec "$@"' sh "${@:3}"; }
+without_driver 3 "/dev/ublk-control" muenblock-ublk add --conn $conn --region-dir "$t/regions"
+without_driver 3 "/dev/ublk-control" muenblock-ublk add --conn $conn --region-dir "$t/regions" --foreground
+without_driver 3 "/dev/ublk-control" muenblock-ublk features
+without_driver 3 "/dev/ublk-control" muenblock-ublk del 0

@@ -1,0 +1,67 @@
+# shellcheck shell=bash
+# Mistakes that both programs answer alike: verbs, options, connection strings, choices.
+conn=1:request:response:buffer
+
+for program in muenblock-backend muenblock-ublk; do
+    row 2 "Required command was not provided" $program
+    row 2 "'frobnicate'" $program frobnicate
+    row 2 "'--frobnicate'" $program --frobnicate
+    row 2 "''" $program ''
+done
+
+# --- each row holds for serve as for add -----------------------------------------------------------------------
+for verb in 'muenblock-backend serve --device disk:1' 'muenblock-ublk add'; do
+    # shellcheck disable=SC2086 # several words
+    both() { row "$1" "$2" $verb "${@:3}"; }
+
+    both 2 "'--conn' is required"
+    both 2 "'--frobnicate'" --conn $conn --frobnicate
+    both 2 "'surplus'" --conn $conn surplus
+    both 2 "--conn" --conn
+    both 2 "--region-dir" --conn $conn --region-dir
+    both 2 "--region-dir is empty" --conn $conn --region-dir ''
+    both 2 "--region-dir" --conn $conn --region-dir a --region-dir b
+
+    # Connection strings.
+    both 2 "1 fields instead of 4 or 6" --conn ''
+    both 2 "1 fields instead of 4 or 6" --conn 1
+    both 2 "3 fields instead of 4 or 6" --conn 1:a:b
+    both 2 "5 fields instead of 4 or 6" --conn 1:a:b:c:1
+    both 2 "7 fields instead of 4 or 6" --conn 1:a:b:c:1:2:3
+    both 2 "1 fields instead of 4 or 6" --conn $conn,
+    both 2 "'' is not a connection id" --conn :a:b:c
+    both 2 "'x' is not a connection id" --conn x:a:b:c
+    both 2 "'-1' is not a connection id" --conn -1:a:b:c
+    both 2 "'+1' is not a connection id" --conn +1:a:b:c
+    both 2 "'1.5' is not a connection id" --conn 1.5:a:b:c
+    both 2 "' 1' is not a connection id" --conn ' 1:a:b:c'
+    both 2 "'4294967296' is not a connection id" --conn 4294967296:a:b:c
+    both 2 "'' is not a region name" --conn 1::b:c
+    both 2 "'a/b' is not a region name" --conn 1:a/b:b:c
+    both 2 "'/dev/shm/a' is not a region name" --conn 1:/dev/shm/a:b:c
+    both 2 "'..' is not a region name" --conn 1:a:..:c
+    both 2 "'.' is not a region name" --conn 1:a:b:.
+    both 2 "is not a region name" --conn "1:$(printf 'a%.0s' {1..256}):b:c"
+    both 2 "three different regions" --conn 1:a:a:c
+    both 2 "three different regions" --conn 1:a:b:b
+    both 2 "'0' is not a protocol id" --conn 1:a:b:c:0:1
+    both 2 "'xyz' is not a protocol id" --conn 1:a:b:c:1:xyz
+    both 2 "'0x12' is not a protocol id" --conn 1:a:b:c:0x12:1
+    both 2 "'' is not a protocol id" --conn 1:a:b:c::1
+    both 2 "is not a protocol id" --conn 1:a:b:c:11223344556677889:1
+    both 2 "twice" --conn $conn --conn 1:d:e:f
+    both 2 "twice" --conn $conn,1:d:e:f
+    both 2 "region" --conn $conn --conn 2:request:d:e
+    both 2 "region" --conn 1:a:b:c,2:d:e:c
+
+    # Choices and numbers.
+    both 2 "'blocks'" --conn $conn --offset-unit blocks
+    both 2 "--offset-unit" --conn $conn --offset-unit
+    both 2 "'sometimes'" --conn $conn --wait sometimes
+    both 2 "'loud'" --conn $conn --log-level loud
+    both 2 "'INFO'" --conn $conn --log-level INFO
+    both 2 "'abc'" --conn $conn --spin abc
+    both 2 "--spin -1" --conn $conn --spin -1
+    both 2 "--spin 10001" --conn $conn --spin 10001
+    both 2 "99999999999" --conn $conn --spin 99999999999
+done

@@ -1,0 +1,65 @@
+# shellcheck shell=bash
+# What the programs are like outside a guest: how soon they start, how much memory they take, how they end.
+# shellcheck disable=SC2154 # conn, t: see run and common.sh
+
+# The median of 20 starts. Other programs on the machine disturb single starts, so the best of three medians counts.
+starts_in_under_50_ms() {
+    local i round started median best=999999
+    for round in 1 2 3; do
+        local times=()
+        for ((i = 0; i < 20; i++)); do
+            started=${EPOCHREALTIME/[.,]/}
+            "$@" >/dev/null
+            times+=($((${EPOCHREALTIME/[.,]/} - started)))
+        done
+        median=$(printf '%s\n' "${times[@]}" | sort -n | sed -n 10p)
+        echo "round $round: median $median us"
+        ((median >= best)) || best=$median
+        ((best >= 50000)) || return 0
+    done
+    return 1
+}
+
+prints() { "${@:2}" >"$t/printed" 2>"$t/complained" && [[ ! -s $t/complained ]] && grep -q -- "$1" "$t/printed"; }
+
+for program in muenblock-backend muenblock-ublk; do
+    check "$program --version starts in under 50 ms" starts_in_under_50_ms $program --version
+    check "$program --help starts in under 50 ms" starts_in_under_50_ms $program --help
+    check "$program --version prints a version on standard output" prints '^[0-9]\+\.[0-9]\+\.[0-9]' $program --version
+    check "$program --help prints the verbs on standard output" prints '^Commands:' $program --help
+done
+check "muenblock-backend serve --help prints the options on standard output" prints '--create-regions' muenblock-backend serve --help
+for verb in add del list features; do
+    check "muenblock-ublk $verb --help prints the usage on standard output" prints "^  muenblock-ublk $verb" muenblock-ublk $verb --help
+done
+check "muenblock-ublk list works without a driver or a device" prints 'no ublk devices' muenblock-ublk list
+check "muenblock-ublk list --json works without a driver or a device" prints '{"devices":\[\]}' muenblock-ublk list --json
+check "muenblock-ublk del --all works without a driver or a device" muenblock-ublk del --all
+
+serves_with_little_memory() {
+    truncate -s 64M served
+    serving_at_all memory --conn $conn --device served:1 --region-dir "$t/memory"
+    sed -n '/^Rss/p' "/proc/$server/status"
+    # The regions are in RssShmem.
+    (($(awk '/^Rss(Anon|File)/ { sum += $2 } END { print sum }' "/proc/$server/status") < 32 * 1024))
+    kill $server
+}
+check "a serving backend has less than 32 MiB of memory besides the regions" serves_with_little_memory
+
+# A directory that is missing is made, too; nobody else can look into either.
+makes_private_regions() {
+    serving_at_all private --conn $conn --device served:1 --region-dir "$t/made/anew"
+    [[ $(stat -c '%n %a %s' made/anew made/anew/* | sort | sed 's/^made\/anew *//') == \
+"700 "*$'\n'"/buffer 600 16777216"$'\n'"/request 600 32768"$'\n'"/response 600 16384" ]] || { stat -c '%n %a %s' made/anew made/anew/*; return 1; }
+    kill $server
+}
+check "regions that are made have Muen's default sizes and are their owner's alone" makes_private_regions
+
+ends_at() {
+    serving_at_all "end-$1" --conn $conn --device served:1 --region-dir "$t/ending"
+    kill -"$1" $server
+    wait $server
+    cat "end-$1.log"
+    grep -q 'asked to end' "end-$1.log"
+}
+for signal in TERM INT; do check "SIG$signal ends a backend, which exits 0" ends_at $signal; done

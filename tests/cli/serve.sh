@@ -1,0 +1,132 @@
+# shellcheck shell=bash
+# Mistakes with muenblock-backend serve: devices, disks, regions, permissions.
+# shellcheck disable=SC2154 # conn, t: see run and common.sh
+
+serve() { row "$1" "$2" muenblock-backend serve --region-dir "$t/regions" "${@:3}"; }
+nobody() { row "$1" "$2" setpriv --reuid 65534 --regid 65534 --clear-groups "${@:3}"; }
+
+# --- the command line alone ------------------------------------------------------------------------------------
+truncate -s 1M disk disk2 unreadable
+truncate -s 0 empty
+truncate -s 100 tiny
+mkdir directory regions locked
+mkfifo pipe
+ln -s nowhere dangling
+ln -s disk link
+chmod 600 unreadable
+chmod 700 locked
+
+serve 2 "'--device' is required" --conn $conn
+serve 2 "--device" --conn $conn --device
+serve 2 "names no connection" --conn $conn --device ''
+serve 2 "names no connection" --conn $conn --device disk
+serve 2 "names no connection" --conn $conn --device :1
+serve 2 "names no connection" --conn $conn --device disk:1,
+serve 2 "'' is not a connection id" --conn $conn --device disk:
+serve 2 "'x' is not a connection id" --conn $conn --device disk:x
+serve 2 "'-1' is not a connection id" --conn $conn --device disk:-1
+serve 2 "'4294967296' is not a connection id" --conn $conn --device disk:4294967296
+serve 2 "names connection 2" --conn $conn --device disk:2
+serve 2 "connection 2 has no device" --conn $conn --conn 2:d:e:f --device disk:1
+serve 2 "exported for writing twice" --conn $conn --device disk:1 --device disk:1
+serve 2 "exported for writing twice" --conn $conn --device disk:1,./disk:1
+serve 2 "exported for writing twice" --conn $conn --device disk:1 --device link:1
+serve 2 "exported for writing twice" --conn $conn --conn 2:d:e:f --device disk:1 --device disk:2
+serve 2 "257 devices" --conn $conn --read-only --device "$(printf 'disk:1,%.0s' {1..256})disk:1"
+serve 2 "too many" --conn "$(printf '%s:a%s:b%s:c%s,' {1..1025}{,,,})9999:a:b:c" --device disk:1
+row 2 "makes no sense in /muenfs" muenblock-backend serve --conn $conn --device disk:1 --region-dir /muenfs --create-regions
+serve 2 "--read-only" --conn $conn --device disk:1 --read-only=perhaps
+serve 2 "--create-regions" --conn $conn --device disk:1 --create-regions=perhaps
+
+# --- disks -----------------------------------------------------------------------------------------------------
+serving() { serve "$1" "$2" --conn $conn --create-regions --device "${@:3}"; }
+serving 4 "missing does not exist" missing:1
+serving 4 "dangling does not exist" dangling:1
+serving 4 "directory/disk" directory/disk:1
+serving 4 "neither a block device nor a plain file" directory:1
+serving 4 "neither a block device nor a plain file" pipe:1
+serving 4 "neither a block device nor a plain file" /dev/null:1
+serving 4 "disk/" disk/:1
+serving 4 "empty is empty" empty:1
+serving 4 "tiny is empty" --log-level error tiny:1
+serving 4 "missing does not exist" --log-level error disk:1,missing:1
+# Not there either once the files of a first connection are open.
+serve 4 "missing does not exist" --log-level error --create-regions --conn $conn,2:d:e:f --device disk:1,missing:2
+
+# --- regions ---------------------------------------------------------------------------------------------------
+# A directory with three good regions, for one of them to be spoilt.
+region_dir() {
+    rm -rf "$t/$1"
+    mkdir "$t/$1"
+    truncate -s 32K "$t/$1/request"
+    truncate -s 16K "$t/$1/response"
+    truncate -s 16M "$t/$1/buffer"
+    chmod 600 "$t/$1"/*
+}
+in_regions() { row "$1" "$2" muenblock-backend serve --conn $conn --device disk:1 --region-dir "$t/$3" "${@:4}"; }
+
+in_regions 4 "missing-dir/request is missing" missing-dir
+mkdir bare
+in_regions 4 "bare/request is missing" bare
+for region in request response buffer; do
+    region_dir without-$region; rm without-$region/$region
+    in_regions 4 "without-$region/$region is missing" without-$region
+
+    region_dir empty-$region; truncate -s 0 empty-$region/$region
+    in_regions 4 "empty-$region/$region has 0 bytes" empty-$region
+    in_regions 4 "empty-$region/$region has 0 bytes" empty-$region --create-regions
+
+    region_dir small-$region; truncate -s 4095 small-$region/$region
+    in_regions 4 "small-$region/$region has 4095 bytes" small-$region
+
+    region_dir odd-$region; truncate -s 20001 odd-$region/$region
+    in_regions 4 "multiple of 4096" odd-$region
+
+    region_dir link-$region; mv link-$region/$region link-$region/target; ln -s target link-$region/$region
+    in_regions 4 "link-$region/$region is a symbolic link" link-$region
+    in_regions 4 "link-$region/$region is a symbolic link" link-$region --create-regions
+
+    region_dir directory-$region; rm directory-$region/$region; mkdir directory-$region/$region
+    in_regions 4 "directory-$region/$region is" directory-$region
+
+    region_dir pipe-$region; rm pipe-$region/$region; mkfifo pipe-$region/$region
+    in_regions 4 "pipe-$region/$region is not a plain file" pipe-$region
+done
+in_regions 4 "disk" disk                        # a file where the directory should be
+in_regions 4 "disk" disk/below --create-regions
+
+# --- permissions: as another user ------------------------------------------------------------------------------
+mkdir own
+chown 65534:65534 own
+install -o 65534 -g 65534 -m 600 disk own/disk
+install -o 65534 -g 65534 -m 444 disk own/read-only
+region_dir roots
+region_dir readable; chmod 755 readable; chmod 644 readable/*
+as_nobody() { nobody "$1" "$2" muenblock-backend serve --conn $conn --region-dir "$t/own" --create-regions --device "${@:3}"; }
+as_nobody 4 "unreadable may not be opened for reading and writing" "$t/unreadable:1"
+as_nobody 4 "unreadable may not be opened for reading by this user" "$t/unreadable:1" --read-only
+as_nobody 4 "locked/disk may not be opened" "$t/locked/disk:1"
+as_nobody 4 "own/read-only may not be opened for reading and writing" "$t/own/read-only:1"
+as_nobody 4 "cannot create region $t/directory/request" "$t/own/disk:1" --region-dir "$t/directory"
+as_nobody 4 "cannot make the region directory $t/directory/new" "$t/own/disk:1" --region-dir "$t/directory/new"
+nobody 4 "roots/request may not be opened" muenblock-backend serve --conn $conn --region-dir "$t/roots" --device "$t/own/disk:1"
+nobody 4 "readable/re" muenblock-backend serve --conn $conn --region-dir "$t/readable" --device "$t/own/disk:1"
+
+# --- what another backend holds --------------------------------------------------------------------------------
+# serving_at_all NAME ARG...: starts a backend that is to stay for a while, and waits until it serves.
+serving_at_all() {
+    muenblock-backend serve --create-regions "${@:2}" 2>"$t/$1.log" &
+    server=$!
+    for ((i = 0; i < 100; i++)); do
+        ! grep -q 'serving' "$t/$1.log" || return 0
+        sleep 0.1
+    done
+    cat "$t/$1.log"
+    return 1
+}
+
+serving_at_all holder --conn $conn --device disk:1 --region-dir "$t/held"
+row 6 "exported for writing by another backend" muenblock-backend serve --log-level warn --conn $conn --device disk:1 --region-dir "$t/regions" --create-regions
+row 6 "another" muenblock-backend serve --log-level warn --conn $conn --device disk2:1 --region-dir "$t/held"
+kill -TERM $server
+wait $server || true

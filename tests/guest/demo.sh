@@ -1,0 +1,393 @@
+#!/usr/bin/env bash
+# The steps of ./demo that need a ublk driver, in a guest or on a machine that has one: ./demo says which, and starts
+# this with the disk, how many steps went before, how many there are in all, and the folders to copy.
+# ./demo also sources this file, for its own steps to look the same.
+set -Eeuo pipefail
+
+readonly IMAGE_MIB=256
+readonly FIO_AREA_MIB=256        # of either device; fits into a partition
+readonly FIO_SECONDS=2           # per measurement: there are eight
+readonly VERIFY_MIB=96
+readonly STOP_SECONDS_MAX=10     # for a process to end that was asked to
+readonly CONNECTION=1:blockdev_request1:blockdev_response1:muenblock
+
+steps=(show_disk serve add show_devices compare_speed copy_tree check_copy compare_copy verify_data
+    delete_devices stop_backend compare_on_the_disk prove_that_nothing_is_left)
+
+# --- how steps are run and shown ----------------------------------------------------------------------------------
+number=0 total=0 step_title='' reported='' failed_command=''
+colours=${DEMO_COLOURS:-}
+[[ ! -t 1 || ${NO_COLOR:-} ]] || colours=1
+bold='' good='' bad='' plain=''
+[[ ! $colours ]] || { bold=$'\e[1m' good=$'\e[32m' bad=$'\e[31m' plain=$'\e[0m'; }
+
+title() {
+    step_title=$1
+    printf '\n%s[%2d/%d] %s%s\n' "$bold" "$number" "$total" "$step_title" "$plain"
+}
+
+indent() { sed 's/^/        /'; }
+say() { indent <<<"$*"; }
+
+# Shows a command, runs it and indents what it prints.
+run() {
+    local status
+    say "\$ $*"
+    "$@" 2>&1 | indent && return
+    status=${PIPESTATUS[0]} failed_command=$*
+    return "$status"
+}
+
+# Runs steps, the functions that are named.
+go() {
+    local step began
+    for step in "$@"; do
+        number=$((number + 1)) began=${EPOCHREALTIME/[.,]/}
+        "$step"
+        printf '        %sok%s, %d.%d s\n' "$good" "$plain" \
+            $(((${EPOCHREALTIME/[.,]/} - began) / 1000000)) $(((${EPOCHREALTIME/[.,]/} - began) / 100000 % 10))
+    done
+}
+
+# Ends with a message that says what is wrong and what to do.
+fail() {
+    reported=1
+    printf '%s        FAILED: %s%s\n' "$bad" "$1" "$plain" >&2
+    printf '%sdemo: failed%s%s\n' "$bad" "${step_title:+ in step $number of $total ($step_title)}" "$plain" >&2
+    exit 1
+}
+
+# Has a function called at the end, whatever ends this script, and remembers the command that failed.
+catch_failures() {
+    # The first that failed; the functions that it was called from fail after it.
+    trap ': "${failed_command:=$BASH_COMMAND}"' ERR
+    # shellcheck disable=SC2064 # the name is meant to be expanded now
+    trap "$1" EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+# Says why this script ends, where no step has said so.
+report_failure() {
+    [[ $1 != 0 && ! $reported ]] || return 0
+    case $1 in
+        129 | 130 | 143) printf '%sdemo: interrupted%s\n' "$bad" "$plain" >&2 ;;
+        *) (fail "'${failed_command:-?}' ended with status $1: its output, if any, is above") ;;
+    esac
+}
+
+# Waits until udev, on a machine that has it, has looked at new block devices, which keeps them in use.
+settle() { udevadm settle --timeout=10 2>/dev/null || true; }
+
+# The bytes and the number of the files in folders.
+measure() { find "$@" -type f -printf '%s\n' | awk '{ bytes += $1 } END { printf "%d %d\n", bytes, NR }'; }
+
+# --- the steps ----------------------------------------------------------------------------------------------------
+disk='' first='' second=''    # the disk of the backend's side, and its partitions
+tree=()
+# What clean_up has to undo.
+folder='' regions='' backend='' devices=() mounted=''
+region_option=()
+log_lines_shown=0
+
+show_disk() {
+    title "The backend's side: a disk with two partitions, and an image file"
+    say "Linux $(uname -r) on $(nproc) processors"
+    first=$(lsblk -lnpo NAME,TYPE "$disk" | awk '$2 == "part" { print $1; exit }')
+    second=$(lsblk -lnpo NAME,TYPE "$disk" | awk '$2 == "part" && ++count == 2 { print $1 }')
+    [[ -b $first && -b $second ]] || fail "$disk shows no two partitions: did the kernel read its GPT?"
+    run lsblk -o NAME,TYPE,SIZE,LOG-SEC "$disk"
+    run truncate -s "${IMAGE_MIB}M" "$folder/image"
+    all_there_is >"$folder/before"
+}
+
+serve() {
+    title 'Serve the first partition and the image file on one connection: three regions of shared memory'
+    local command=(muenblock-backend serve --conn "$CONNECTION" --device "$first:1,$folder/image:1" --create-regions
+        "${region_option[@]}") i
+    say "\$ ${command[*]} &"
+    "${command[@]}" 2>"$folder/backend.log" &
+    backend=$!
+    # A line for each disk says that all is open.
+    for ((i = 0; i < 100; i++)); do
+        [[ $(grep -c ' exporting ' "$folder/backend.log") != 2 ]] || break
+        kill -0 "$backend" 2>/dev/null || break
+        sleep 0.1
+    done
+    show_backend_log
+    kill -0 "$backend" 2>/dev/null || fail 'the backend has ended: its log is above'
+    say "$(ls -l --time-style=+ "$regions")"
+}
+
+# What the backend has logged since this was called last.
+show_backend_log() {
+    tail -n +$((log_lines_shown + 1)) "$folder/backend.log" | indent
+    log_lines_shown=$(wc -l <"$folder/backend.log")
+}
+
+add() {
+    title 'Make block devices of them on the other side, which knows the three regions only'
+    local command=(muenblock-ublk add --conn "$CONNECTION" "${region_option[@]}") output
+    say "\$ ${command[*]}"
+    output=$("${command[@]}" </dev/null) || fail 'muenblock-ublk add failed: its message is above'
+    say "$output"
+    # Everything below happens to the devices that this add made, and to no other.
+    mapfile -t devices <<<"$output"
+    [[ ${#devices[@]} == 2 && ${devices[0]} =~ ^/dev/ublkb[0-9]+$ && ${devices[1]} =~ ^/dev/ublkb[0-9]+$ ]] ||
+        fail 'it should have printed the paths of two devices'
+    settle
+}
+
+show_devices() {
+    title 'They are block devices like any other'
+    run lsblk -o NAME,TYPE,SIZE,LOG-SEC,RO "${devices[@]}"
+    run muenblock-ublk list
+    [[ $(blockdev --getsize64 "${devices[0]}") == $(blockdev --getsize64 "$first") ]] ||
+        fail "${devices[0]} and $first differ in size"
+    [[ $(blockdev --getsize64 "${devices[1]}") == $((IMAGE_MIB << 20)) ]] ||
+        fail "${devices[1]} and the image file differ in size"
+}
+
+# A measurement by fio: sets iops and mb, per second.
+measure_speed() {
+    local device=$1 kind=$2 size=$3 depth=$4
+    timeout -k 5 60 fio --name=speed --filename="$device" --rw="$kind" --bs="$size" --iodepth="$depth" \
+        --ioengine=io_uring --direct=1 --size="${FIO_AREA_MIB}M" --time_based --runtime="$FIO_SECONDS" --norandommap \
+        --output-format=terse --terse-version=3 --output="$folder/fio.out" </dev/null >/dev/null ||
+        fail "fio $kind on $device failed: $(tail -n 3 "$folder/fio.out")"
+    # Terse fields, from fio's HOWTO: bandwidth in KiB/s and IOPS are 7 and 8 for reading, 48 and 49 for writing.
+    local skip=0
+    [[ $kind != *write ]] || skip=41
+    read -r iops mb < <(awk -F';' -v skip=$skip \
+        '/^3;/ { printf "%d %.1f\n", $(8 + skip), $(7 + skip) * 1024 / 1e6 }' "$folder/fio.out")
+    ((iops > 0)) || fail "fio $kind on $device reports no I/O: $(tail -n 3 "$folder/fio.out")"
+}
+
+compare_speed() {
+    title 'fio on the exported partition, beside the same on the second partition, straight on the disk'
+    local device kind size depth text iops mb disk_iops disk_mb
+    # The disk is a sparse file: reading it where nothing was written, and the first writing, would say nothing.
+    for device in "${devices[0]}" "$second"; do
+        run dd if=/dev/zero of="$device" bs=1M count="$FIO_AREA_MIB" oflag=direct status=none
+    done
+    say "fio, io_uring, direct=1, $FIO_SECONDS s each, one after the other; ratio: muenblock to disk"
+    printf '        %-28s  %24s  %24s  %s\n' '' "${devices[0]} (muenblock)" "$second (disk)" ratio
+    while read -r kind size depth text; do
+        measure_speed "$second" "$kind" "$size" "$depth"
+        disk_iops=$iops disk_mb=$mb
+        measure_speed "${devices[0]}" "$kind" "$size" "$depth"
+        printf '        %-28s  %6d IOPS %7s MB/s  %6d IOPS %7s MB/s  %s\n' "$text" "$iops" "$mb" "$disk_iops" \
+            "$disk_mb" "$(awk "BEGIN { printf \"%.2f\", $iops / $disk_iops }")"
+    done <<'END'
+randread 4k 32 4k random read, 32 deep
+randwrite 4k 32 4k random write, 32 deep
+read 128k 8 128k sequential read, 8 deep
+write 128k 8 128k sequential write, 8 deep
+END
+}
+
+mount_on() {
+    mounted=$folder/mnt
+    mkdir -p "$mounted"
+    run mount "$@" "$mounted"
+}
+
+unmount() {
+    run umount "$mounted"
+    mounted=''
+}
+
+# A checksum of each file in a folder, by its path there.
+checksums() {
+    (cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+}
+
+copy_tree() {
+    title 'Make a file system, mount it, and copy a real tree to it'
+    local bytes files
+    run mkfs.ext4 -q "${devices[0]}"
+    mount_on "${devices[0]}"
+    read -r bytes files < <(measure "${tree[@]}")
+    run cp -a "${tree[@]}" "$mounted/"
+    say "$files files, $((bytes / 1000000)) MB"
+    # From the originals, not from the copy.
+    local part
+    for part in "${tree[@]}"; do
+        checksums "$part" | sed "s|  \./|  ./${part##*/}/|"
+    done | LC_ALL=C sort -k 2 >"$folder/sums"
+    [[ $(wc -l <"$folder/sums") == "$files" ]] || fail 'there are not as many checksums as files'
+}
+
+check_copy() {
+    title 'Unmount it, and check the file system'
+    unmount
+    settle
+    run e2fsck -fn "${devices[0]}"
+}
+
+# Compares what is mounted with the originals.
+compare_mounted() {
+    local found
+    found=$(checksums "$mounted" | LC_ALL=C sort -k 2)
+    diff <(echo "$found") "$folder/sums" >"$folder/diff" ||
+        fail "files differ from what was copied: $(head -n 4 "$folder/diff")"
+    say "all $(wc -l <"$folder/sums") SHA-256 checksums are those of the originals"
+}
+
+# The bytes read from a device since it exists (the kernel's Documentation/block/stat.rst: 512-byte sectors, third).
+bytes_read() { awk '{ print $3 * 512 }' "/sys/class/block/${1#/dev/}/stat"; }
+
+compare_copy() {
+    title 'Mount it again, and compare the checksums of all files'
+    local before read
+    mount_on -o ro "${devices[0]}"
+    before=$(bytes_read "${devices[0]}")
+    compare_mounted
+    read=$(($(bytes_read "${devices[0]}") - before))
+    say "$((read / 1000000)) MB were read through ${devices[0]}"
+    # Else the page cache would have been compared.
+    ((read >= $(measure "$mounted" | cut -d ' ' -f 1))) || fail 'that is less than the files hold'
+    unmount
+}
+
+verify_data() {
+    title 'fio on the image file: random reads and writes of mixed sizes, all verified by CRC-32C'
+    settle
+    run timeout -k 5 120 fio --name=verify --filename="${devices[1]}" --rw=randrw --bsrange=4k-256k \
+        --size="${VERIFY_MIB}M" --iodepth=16 --ioengine=io_uring --direct=1 --verify=crc32c --verify_fatal=1 \
+        --verify_state_save=0 --output-format=terse --terse-version=3 --output="$folder/fio.out" ||
+        fail "fio found wrong data or failed: $(tail -n 5 "$folder/fio.out")"
+    # Terse fields: KiB read and written.
+    awk -F';' '/^3;/ { printf "%.1f MB written, %.1f MB read and verified\n", $47 * 1024 / 1e6, $6 * 1024 / 1e6
+        exit !($6 > 0 && $47 > 0) }' "$folder/fio.out" >"$folder/verified" || fail 'fio reports no verified data'
+    say "$(<"$folder/verified")"
+}
+
+delete_devices() {
+    title 'Delete the block devices'
+    local device
+    settle
+    for device in "${devices[@]}"; do run muenblock-ublk del "$device"; done
+    devices=()
+}
+
+stop_backend() {
+    title 'Stop the backend'
+    local status=0
+    say "\$ kill -TERM $backend"
+    end_backend || status=$?
+    show_backend_log
+    ((status == 0)) || fail "the backend ended with status $status: its log is above"
+}
+
+# Ends the backend and passes its status on; kills it if it does not end in time.
+end_backend() {
+    local i pid=$backend
+    backend=''
+    kill "$pid" 2>/dev/null || true
+    for ((i = 0; i < STOP_SECONDS_MAX * 10; i++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL "$pid" 2>/dev/null || true
+    wait "$pid"
+}
+
+compare_on_the_disk() {
+    title "On the backend's own side: mount the partition itself, and compare the checksums again"
+    mount_on -o ro "$first"
+    compare_mounted
+    unmount
+}
+
+# --- that nothing is left -----------------------------------------------------------------------------------------
+# Each kind of thing that could be left, and below, under its name, what there is of it on this machine, one a line.
+declare -A kinds=(
+    [device_nodes]='/dev/ublkb*, /dev/ublkc*' [driver_entries]='/sys/class/ublk-char/*'
+    [listed_devices]='devices in muenblock-ublk list --json' [processes]='processes of both programs'
+    [state_files]='/run/muenblock/*' [region_files]='regions'
+)
+device_nodes() { find /dev -maxdepth 1 -name 'ublk[bc][0-9]*'; }
+driver_entries() { [[ ! -d /sys/class/ublk-char ]] || find /sys/class/ublk-char -mindepth 1; }
+listed_devices() { muenblock-ublk list --json | grep -o '"path":"[^"]*"' || true; }
+# By their programs, since a process that has ended has none, whether or not its parent has noticed.
+processes() {
+    local process program
+    for process in /proc/[0-9]*; do
+        program=$(readlink "$process/exe") || continue
+        [[ ${program##*/} != muenblock-* ]] || echo "${process#/proc/} $program"
+    done
+}
+state_files() { [[ ! -d /run/muenblock ]] || find /run/muenblock -mindepth 1; }
+region_files() { [[ ! -d $regions ]] || find "$regions"; }
+
+all_there_is() {
+    local kind
+    for kind in "${!kinds[@]}"; do
+        "$kind" | sed "s/^/$kind: /"
+    done | LC_ALL=C sort
+}
+
+prove_that_nothing_is_left() {
+    title 'Nothing is left'
+    say 'The backend leaves its regions, for its successor to go on with them. The demo removes them:'
+    run rm -v "$regions"/*
+    run rmdir "$regions"
+    say "\$ muenblock-ublk list --json"
+    say "$(muenblock-ublk list --json)"
+    local i left
+    # A serving process ends soon after its last device, not at the same time.
+    for ((i = 0; i < STOP_SECONDS_MAX * 10; i++)); do
+        all_there_is >"$folder/after"
+        left=$(LC_ALL=C comm -13 "$folder/before" "$folder/after")
+        [[ $left ]] || break
+        sleep 0.1
+    done
+    [[ ! $left ]] || fail "still there, and not before the demo: $left"
+    for i in "${!kinds[@]}"; do
+        left=$(sed -n "s/^$i: //p" "$folder/after")
+        say "$(printf '%-42s %s' "${kinds[$i]}" "${left:-none}")"
+    done
+}
+
+# --- the whole ----------------------------------------------------------------------------------------------------
+# shellcheck disable=SC2317 # called by the trap
+clean_up() {
+    local status=$?
+    trap '' INT TERM HUP
+    set +e
+    if ((status)) && [[ -s $folder/backend.log ]]; then
+        echo 'the end of the logs, first the backend'"'"'s:' >&2
+        tail -n 20 "$folder/backend.log" >&2
+        find /run/muenblock -name '*.log' -newer "$folder/before" -exec tail -n 20 {} + >&2
+    fi
+    if [[ $mounted || ${devices[*]} ]] && ! kill -0 "$backend" 2>/dev/null; then
+        # Their I/O waits until a backend is there again, and to unmount or delete them would wait with it.
+        say "left, since the backend is gone: ${devices[*]} $mounted $folder $regions" >&2
+    else
+        [[ ! $mounted ]] || umount "$mounted"
+        settle
+        [[ ! ${devices[*]} ]] || muenblock-ublk del "${devices[@]}"
+        [[ ! $backend ]] || end_backend
+        rm -rf "$regions" "$folder"
+    fi
+    report_failure "$status"
+}
+
+main() {
+    (($# >= 4)) || { echo 'usage: tests/guest/demo.sh DISK STEPS-BEFORE STEPS-IN-ALL FOLDER... (or ./demo)' >&2; exit 2; }
+    disk=$1 number=$2 total=$3 tree=("${@:4}")
+    PATH=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../out" && pwd):$PATH
+    catch_failures clean_up
+    folder=$(mktemp -d "${TMPDIR:-/var/tmp}/muenblock-demo.XXXXXX")
+    # Where both programs look for regions unless they are told; but not beside, or over, somebody else's.
+    regions=/dev/shm/muenblock
+    if [[ -e $regions ]] || mountpoint -q /muenfs; then
+        regions=$(mktemp -d /dev/shm/muenblock-demo.XXXXXX)
+        region_option=(--region-dir "$regions")
+    fi
+    go "${steps[@]}"
+}
+
+[[ ${BASH_SOURCE[0]} != "$0" ]] || main "$@"
