@@ -167,8 +167,10 @@ internal sealed partial class ConnectionThread : IDisposable
                 if (accepting) worked |= CollectRequests();
                 if (_responses.Open > 0) _signal.Publish();
 
-                if (_ring.Queued > 0 || _ring.HasDeferredWork) _ = _ring.Enter();
-                else if (!worked) _signal.Sleep(accepting, _machine.UnderWay <= FewUnderWay);
+                // With little under way, submitting and sleeping are one call; else there is more to collect.
+                bool few = _machine.UnderWay <= FewUnderWay;
+                if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
+                else if (_ring.Queued > 0 || !worked) _signal.Sleep(accepting, few);
             }
 
             _signal.Deactivate();

@@ -18,7 +18,7 @@ public static class ProgramRunner
         ArgumentNullException.ThrowIfNull(arguments);
         try
         {
-            ParseResult parsed = root.Parse(arguments);
+            ParseResult parsed = root.Parse(OriginalSpelling.Translate(arguments));
             if (parsed.Errors.Count > 0 && !AsksForHelp(parsed)) return Fail(program, ExitCode.Usage, DescribeErrors(parsed, program));
 
             // Signals are the verbs' own business: the library would end the process two seconds after SIGTERM, in the middle of a drain.

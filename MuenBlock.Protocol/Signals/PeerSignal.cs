@@ -133,7 +133,18 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <param name="longestNanoseconds">The longest that it may take; -1 for no limit.</param>
     public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1)
     {
-        if (spin && _spinTicks != 0 && _ring.Queued == 0 && Spin(expectPeer)) return;
+        if (spin && SpinIsDue())
+        {
+            if (_ring.Queued > 0)
+            {
+                // The caller looks at what may have completed at once, and then comes back with nothing queued.
+                _ = _ring.Enter();
+                return;
+            }
+
+            if (Spin(expectPeer)) return;
+        }
+
         Sleeps++;
         if (!expectPeer)
         {
@@ -172,15 +183,17 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         Volatile.Write(ref _outgoing.Header->Hint, 0);
     }
 
+    private bool SpinIsDue()
+    {
+        if (_spinBudget != 0 || _spinTicks == 0) return _spinBudget != 0;
+        if (++_spinsSkipped < SpinRetry) return false;
+        _spinsSkipped = 0;
+        _spinBudget = _spinTicks;
+        return true;
+    }
+
     private bool Spin(bool expectPeer)
     {
-        if (_spinBudget == 0)
-        {
-            if (++_spinsSkipped < SpinRetry) return false;
-            _spinsSkipped = 0;
-            _spinBudget = _spinTicks;
-        }
-
         long start = Stopwatch.GetTimestamp();
         do
         {

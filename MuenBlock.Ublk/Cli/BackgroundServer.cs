@@ -61,10 +61,22 @@ internal static class BackgroundServer
         using FileStream stream = OpenLog(path);
         using ILoggerFactory factory = LineLog.To(stream, level);
         using var signals = new TerminationSignals();
-        ILogger log = factory.CreateLogger("add");
-        ExitCode code = new ForegroundServer(options, log, path).Run(signals, () => Detach(stream));
-        if (logFile is null && code == ExitCode.Success) File.Delete(path);
-        return code;
+        bool ready = false;
+        ExitCode code = ExitCode.Internal;
+        try
+        {
+            code = new ForegroundServer(options, factory.CreateLogger("add"), path).Run(signals, () =>
+            {
+                ready = true;
+                Detach(stream);
+            });
+            return code;
+        }
+        finally
+        {
+            // A log is worth keeping if the server failed after its caller had gone. Before that, the caller is told.
+            if (logFile is null && (!ready || code == ExitCode.Success)) File.Delete(path);
+        }
     }
 
     private static FileStream OpenLog(string path)

@@ -1,6 +1,4 @@
 using System.CommandLine;
-using System.Text;
-using System.Text.Json;
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
@@ -69,22 +67,14 @@ internal static class FeaturesCommand
     /// <summary>The features as one line of JSON.</summary>
     /// <param name="kernel">The kernel's release.</param>
     /// <param name="features">What the driver can do.</param>
-    internal static string FormatJson(string kernel, UblkFeatures features)
+    internal static string FormatJson(string kernel, UblkFeatures features) => JsonText.Format(json =>
     {
-        using var stream = new MemoryStream();
-        using (var json = new Utf8JsonWriter(stream))
-        {
-            json.WriteStartObject();
-            json.WriteString("kernel", kernel);
-            json.WriteStartObject("features");
-            foreach ((UblkFeatures feature, string name, _) in s_known) json.WriteBoolean(name, features.HasFlag(feature));
-            foreach (int bit in UnknownBits(features)) json.WriteBoolean($"bit {bit}", value: true);
-            json.WriteEndObject();
-            json.WriteEndObject();
-        }
-
-        return Encoding.UTF8.GetString(stream.ToArray()) + "\n";
-    }
+        json.WriteString("kernel", kernel);
+        json.WriteStartObject("features");
+        foreach ((UblkFeatures feature, string name, _) in s_known) json.WriteBoolean(name, features.HasFlag(feature));
+        foreach (int bit in UnknownBits(features)) json.WriteBoolean($"bit {bit}", value: true);
+        json.WriteEndObject();
+    });
 
     private static IEnumerable<int> UnknownBits(UblkFeatures features)
     {

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol.Programs;
@@ -27,20 +26,12 @@ internal static class ListCommand
 
     /// <summary>The devices as one line of JSON.</summary>
     /// <param name="devices">The devices.</param>
-    internal static string FormatJson(IReadOnlyList<DeviceSummary> devices)
+    internal static string FormatJson(IReadOnlyList<DeviceSummary> devices) => JsonText.Format(json =>
     {
-        using var stream = new MemoryStream();
-        using (var json = new Utf8JsonWriter(stream))
-        {
-            json.WriteStartObject();
-            json.WriteStartArray("devices");
-            foreach (DeviceSummary device in devices) Write(json, device);
-            json.WriteEndArray();
-            json.WriteEndObject();
-        }
-
-        return Encoding.UTF8.GetString(stream.ToArray()) + "\n";
-    }
+        json.WriteStartArray("devices");
+        foreach (DeviceSummary device in devices) Write(json, device);
+        json.WriteEndArray();
+    });
 
     /// <summary>The devices as aligned columns.</summary>
     /// <param name="devices">The devices.</param>

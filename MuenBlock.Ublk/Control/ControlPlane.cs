@@ -59,11 +59,12 @@ internal sealed partial class ControlPlane : IDisposable
 
     /// <summary>Opens the control device.</summary>
     /// <param name="log">Where to log.</param>
+    /// <param name="deadline">How long a command may take; null for the usual times.</param>
     /// <exception cref="ProgramException">There is no driver, it may not be used, or it is too old; the message says what to do.</exception>
-    public static ControlPlane Open(ILogger log)
+    public static ControlPlane Open(ILogger log, TimeSpan? deadline = null)
     {
         SafeFileHandle file = PosixFile.TryOpen(Path, O_RDWR, out int error) ?? throw ControlErrors.CannotOpen(Path, error, SystemFiles.Machine);
-        var control = new ControlPlane(() => new ControlRing(file), IsInUse, SystemFiles.Machine, log, deadline: null, file);
+        var control = new ControlPlane(() => new ControlRing(file), IsInUse, SystemFiles.Machine, log, deadline, file);
         try
         {
             control.Features = control.ReadFeatures();

@@ -199,8 +199,10 @@ internal sealed partial class ConnectionThread : IDisposable
                 if (_session.State == SessionState.Greeting) _session.Tick(Environment.TickCount64);
                 if (_requests.Open > 0) _signal.Publish();
 
-                if (_ring.Queued > 0 || _ring.HasDeferredWork) _ = _ring.Enter();
-                else if (!worked) _signal.Sleep(_session.ExpectsAnswer, _session.Count <= FewInFlight, UntilDeadline());
+                // With little in flight, submitting and sleeping are one call; else there is more to collect.
+                bool few = _session.Count <= FewInFlight;
+                if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
+                else if (_ring.Queued > 0 || !worked) _signal.Sleep(_session.ExpectsAnswer, few, UntilDeadline());
             }
         }
 

@@ -1,6 +1,6 @@
 using CsCheck;
 using MuenBlock.Protocol.Programs;
-using Xunit;
+using MuenBlock.Ublk.Queues;
 
 namespace MuenBlock.Ublk.Tests;
 

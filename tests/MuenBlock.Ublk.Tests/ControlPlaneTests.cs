@@ -244,7 +244,7 @@ public sealed class ControlPlaneTests
         using ControlPlane control = _driver.OpenPlane();
         var starter = new Thread(() => control.Start(1, 8));
         starter.Start();
-        waiting.Wait();
+        waiting.Wait(TestContext.Current.CancellationToken);
         Assert.Equal(DeviceState.Dead, control.TryGetInfo(1)!.Value.State);
         release.Set();
         starter.Join();

@@ -1,5 +1,5 @@
 using MuenBlock.Protocol.Messages;
-using Xunit;
+using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Tests;
 

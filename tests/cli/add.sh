@@ -20,17 +20,17 @@ done
 add 2 "--max-io" --max-io
 
 for value in -1 -0.001 86401 1e300 NaN Infinity; do add 2 "--connect-timeout" --connect-timeout $value; done
-for value in x 1s 1,5 ''; do add 2 "'$value'" --connect-timeout "$value"; done
+for value in x 1s 1,5 0x1 ''; do add 2 "'$value'" --connect-timeout "$value"; done
 add 2 "--connect-timeout" --connect-timeout
 add 2 "--log-file" --log-file
-add 2 "--read-only" --read-only=perhaps
-add 2 "--foreground" --foreground=perhaps
+add 2 "'perhaps'" --read-only=perhaps
+add 2 "'perhaps'" --foreground=perhaps
 add 2 "--frobnicate" --device disk:1 --frobnicate
 add 2 "--create-regions" --create-regions    # the backend's option
 
 # --- a machine without the driver ------------------------------------------------------------------------------
 # An empty /dev, so that the rows say the same on a machine that has the driver.
-without_driver() { row "$1" "$2" unshare --mount sh -c 'mount -t tmpfs none /dev; : >/dev/null; exec "$@"' sh "${@:3}"; }
+without_driver() { row "$1" "$2" unshare --mount sh -c 'mount -t tmpfs none /dev; exec "$@"' sh "${@:3}"; }
 without_driver 3 "/dev/ublk-control" muenblock-ublk add --conn $conn --region-dir "$t/regions"
 without_driver 3 "/dev/ublk-control" muenblock-ublk add --conn $conn --region-dir "$t/regions" --foreground
 without_driver 3 "/dev/ublk-control" muenblock-ublk features

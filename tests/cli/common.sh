@@ -7,6 +7,8 @@ for program in muenblock-backend muenblock-ublk; do
     row 2 "'frobnicate'" $program frobnicate
     row 2 "'--frobnicate'" $program --frobnicate
     row 2 "''" $program ''
+    # The library that parses the arguments would see more in these than a word.
+    for word in @verb '[suggest]' '[diagram]' /add; do row 2 "'$word'" $program "$word"; done
 done
 
 # --- each row holds for serve as for add -----------------------------------------------------------------------
@@ -25,6 +27,7 @@ for verb in 'muenblock-backend serve --device disk:1' 'muenblock-ublk add'; do
     # Connection strings.
     both 2 "1 fields instead of 4 or 6" --conn ''
     both 2 "1 fields instead of 4 or 6" --conn 1
+    both 2 "1 fields instead of 4 or 6" --conn @file
     both 2 "3 fields instead of 4 or 6" --conn 1:a:b
     both 2 "5 fields instead of 4 or 6" --conn 1:a:b:c:1
     both 2 "7 fields instead of 4 or 6" --conn 1:a:b:c:1:2:3

@@ -56,7 +56,8 @@ makes_private_regions() {
 check "regions that are made have Muen's default sizes and are their owner's alone" makes_private_regions
 
 ends_at() {
-    serving_at_all "end-$1" --conn $conn --device served:1 --region-dir "$t/ending"
+    # A shell without job control starts background processes deaf to SIGINT.
+    started_by=(env --default-signal=INT) serving_at_all "end-$1" --conn $conn --device served:1 --region-dir "$t/ending"
     kill -"$1" $server
     wait $server
     cat "end-$1.log"

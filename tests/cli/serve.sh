@@ -35,8 +35,9 @@ serve 2 "exported for writing twice" --conn $conn --conn 2:d:e:f --device disk:1
 serve 2 "257 devices" --conn $conn --read-only --device "$(printf 'disk:1,%.0s' {1..256})disk:1"
 serve 2 "too many" --conn "$(printf '%s:a%s:b%s:c%s,' {1..1025}{,,,})9999:a:b:c" --device disk:1
 row 2 "makes no sense in /muenfs" muenblock-backend serve --conn $conn --device disk:1 --region-dir /muenfs --create-regions
-serve 2 "--read-only" --conn $conn --device disk:1 --read-only=perhaps
-serve 2 "--create-regions" --conn $conn --device disk:1 --create-regions=perhaps
+serve 2 "'perhaps'" --conn $conn --device disk:1 --read-only=perhaps
+serve 2 "'perhaps'" --conn $conn --device disk:1 --create-regions=perhaps
+serve 4 "@missing does not exist" --conn $conn --create-regions --device @missing:1    # no response file
 
 # --- disks -----------------------------------------------------------------------------------------------------
 serving() { serve "$1" "$2" --conn $conn --create-regions --device "${@:3}"; }
@@ -48,8 +49,8 @@ serving 4 "neither a block device nor a plain file" pipe:1
 serving 4 "neither a block device nor a plain file" /dev/null:1
 serving 4 "disk/" disk/:1
 serving 4 "empty is empty" empty:1
-serving 4 "tiny is empty" --log-level error tiny:1
-serving 4 "missing does not exist" --log-level error disk:1,missing:1
+serving 4 "tiny is empty" tiny:1 --log-level error
+serving 4 "missing does not exist" disk:1,missing:1 --log-level error
 # Not there either once the files of a first connection are open.
 serve 4 "missing does not exist" --log-level error --create-regions --conn $conn,2:d:e:f --device disk:1,missing:2
 
@@ -65,9 +66,9 @@ region_dir() {
 }
 in_regions() { row "$1" "$2" muenblock-backend serve --conn $conn --device disk:1 --region-dir "$t/$3" "${@:4}"; }
 
-in_regions 4 "missing-dir/request is missing" missing-dir
+in_regions 4 "is missing" missing-dir
 mkdir bare
-in_regions 4 "bare/request is missing" bare
+in_regions 4 "is missing" bare
 for region in request response buffer; do
     region_dir without-$region; rm without-$region/$region
     in_regions 4 "without-$region/$region is missing" without-$region
@@ -102,20 +103,20 @@ install -o 65534 -g 65534 -m 600 disk own/disk
 install -o 65534 -g 65534 -m 444 disk own/read-only
 region_dir roots
 region_dir readable; chmod 755 readable; chmod 644 readable/*
-as_nobody() { nobody "$1" "$2" muenblock-backend serve --conn $conn --region-dir "$t/own" --create-regions --device "${@:3}"; }
-as_nobody 4 "unreadable may not be opened for reading and writing" "$t/unreadable:1"
-as_nobody 4 "unreadable may not be opened for reading by this user" "$t/unreadable:1" --read-only
-as_nobody 4 "locked/disk may not be opened" "$t/locked/disk:1"
-as_nobody 4 "own/read-only may not be opened for reading and writing" "$t/own/read-only:1"
-as_nobody 4 "cannot create region $t/directory/request" "$t/own/disk:1" --region-dir "$t/directory"
-as_nobody 4 "cannot make the region directory $t/directory/new" "$t/own/disk:1" --region-dir "$t/directory/new"
-nobody 4 "roots/request may not be opened" muenblock-backend serve --conn $conn --region-dir "$t/roots" --device "$t/own/disk:1"
-nobody 4 "readable/re" muenblock-backend serve --conn $conn --region-dir "$t/readable" --device "$t/own/disk:1"
+as_nobody() { nobody "$1" "$2" muenblock-backend serve --conn $conn --create-regions --region-dir "$t/$3" --device "$t/$4" "${@:5}"; }
+as_nobody 4 "unreadable may not be opened for reading and writing" own unreadable:1
+as_nobody 4 "unreadable may not be opened for reading by this user" own unreadable:1 --read-only
+as_nobody 4 "locked/disk may not be opened" own locked/disk:1
+as_nobody 4 "own/read-only may not be opened for reading and writing" own own/read-only:1
+as_nobody 4 "cannot create region $t/directory/" directory own/disk:1
+as_nobody 4 "cannot make the region directory $t/directory/new" directory/new own/disk:1
+nobody 4 "may not be opened" muenblock-backend serve --conn $conn --region-dir "$t/roots" --device "$t/own/disk:1"
+nobody 4 "may not be opened for reading and writing" muenblock-backend serve --conn $conn --region-dir "$t/readable" --device "$t/own/disk:1"
 
 # --- what another backend holds --------------------------------------------------------------------------------
 # serving_at_all NAME ARG...: starts a backend that is to stay for a while, and waits until it serves.
 serving_at_all() {
-    muenblock-backend serve --create-regions "${@:2}" 2>"$t/$1.log" &
+    "${started_by[@]}" muenblock-backend serve --create-regions "${@:2}" 2>"$t/$1.log" &
     server=$!
     for ((i = 0; i < 100; i++)); do
         ! grep -q 'serving' "$t/$1.log" || return 0

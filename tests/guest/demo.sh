@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The steps of ./demo that need a ublk driver, in a guest or on a machine that has one: ./demo says which, and starts
-# this with the disk, how many steps went before, how many there are in all, and the folders to copy.
+# this with the disk, how many steps went before, how many there are in all, and the folders to copy with a file of their checksums.
 # ./demo also sources this file, for its own steps to look the same.
 set -Eeuo pipefail
 
@@ -83,9 +83,17 @@ settle() { udevadm settle --timeout=10 2>/dev/null || true; }
 # The bytes and the number of the files in folders.
 measure() { find "$@" -type f -printf '%s\n' | awk '{ bytes += $1 } END { printf "%d %d\n", bytes, NR }'; }
 
+# The checksums of the files in folders, each by its path from the folder's parent, in the order of the paths.
+checksums() {
+    local place
+    for place in "$@"; do
+        (cd "${place%/*}" && find "${place##*/}" -type f -print0 | xargs -0 sha256sum)
+    done | LC_ALL=C sort -k 2
+}
+
 # --- the steps ----------------------------------------------------------------------------------------------------
 disk='' first='' second=''    # the disk of the backend's side, and its partitions
-tree=()
+tree=() originals=''          # the folders to copy, and the checksums of the files in them
 # What clean_up has to undo.
 folder='' regions='' backend='' devices=() mounted=''
 region_option=()
@@ -172,12 +180,12 @@ compare_speed() {
         run dd if=/dev/zero of="$device" bs=1M count="$FIO_AREA_MIB" oflag=direct status=none
     done
     say "fio, io_uring, direct=1, $FIO_SECONDS s each, one after the other; ratio: muenblock to disk"
-    printf '        %-28s  %24s  %24s  %s\n' '' "${devices[0]} (muenblock)" "$second (disk)" ratio
+    printf '        %-30s  %24s  %24s  %s\n' '' "${devices[0]} (muenblock)" "$second (disk)" ratio
     while read -r kind size depth text; do
         measure_speed "$second" "$kind" "$size" "$depth"
         disk_iops=$iops disk_mb=$mb
         measure_speed "${devices[0]}" "$kind" "$size" "$depth"
-        printf '        %-28s  %6d IOPS %7s MB/s  %6d IOPS %7s MB/s  %s\n' "$text" "$iops" "$mb" "$disk_iops" \
+        printf '        %-30s  %6d IOPS %7s MB/s  %6d IOPS %7s MB/s  %s\n' "$text" "$iops" "$mb" "$disk_iops" \
             "$disk_mb" "$(awk "BEGIN { printf \"%.2f\", $iops / $disk_iops }")"
     done <<'END'
 randread 4k 32 4k random read, 32 deep
@@ -198,11 +206,6 @@ unmount() {
     mounted=''
 }
 
-# A checksum of each file in a folder, by its path there.
-checksums() {
-    (cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
-}
-
 copy_tree() {
     title 'Make a file system, mount it, and copy a real tree to it'
     local bytes files
@@ -211,12 +214,6 @@ copy_tree() {
     read -r bytes files < <(measure "${tree[@]}")
     run cp -a "${tree[@]}" "$mounted/"
     say "$files files, $((bytes / 1000000)) MB"
-    # From the originals, not from the copy.
-    local part
-    for part in "${tree[@]}"; do
-        checksums "$part" | sed "s|  \./|  ./${part##*/}/|"
-    done | LC_ALL=C sort -k 2 >"$folder/sums"
-    [[ $(wc -l <"$folder/sums") == "$files" ]] || fail 'there are not as many checksums as files'
 }
 
 check_copy() {
@@ -228,11 +225,10 @@ check_copy() {
 
 # Compares what is mounted with the originals.
 compare_mounted() {
-    local found
-    found=$(checksums "$mounted" | LC_ALL=C sort -k 2)
-    diff <(echo "$found") "$folder/sums" >"$folder/diff" ||
+    checksums "${tree[@]/#*\//$mounted/}" >"$folder/copies"
+    diff "$originals" "$folder/copies" >"$folder/diff" ||
         fail "files differ from what was copied: $(head -n 4 "$folder/diff")"
-    say "all $(wc -l <"$folder/sums") SHA-256 checksums are those of the originals"
+    say "all $(wc -l <"$originals") SHA-256 checksums are those of the originals"
 }
 
 # The bytes read from a device since it exists (the kernel's Documentation/block/stat.rst: 512-byte sectors, third).
@@ -302,29 +298,22 @@ compare_on_the_disk() {
 }
 
 # --- that nothing is left -----------------------------------------------------------------------------------------
-# Each kind of thing that could be left, and below, under its name, what there is of it on this machine, one a line.
-declare -A kinds=(
-    [device_nodes]='/dev/ublkb*, /dev/ublkc*' [driver_entries]='/sys/class/ublk-char/*'
-    [listed_devices]='devices in muenblock-ublk list --json' [processes]='processes of both programs'
-    [state_files]='/run/muenblock/*' [region_files]='regions'
-)
+# What could be left: in words, and the function below that tells what there is of it on this machine, one a line.
+kinds=('/dev/ublkb*, /dev/ublkc*:device_nodes' '/sys/class/ublk-char/*:driver_entries'
+    'devices in muenblock-ublk list --json:listed_devices' 'processes of both programs:processes'
+    '/run/muenblock/*:state_files' 'regions:region_files')
+
 device_nodes() { find /dev -maxdepth 1 -name 'ublk[bc][0-9]*'; }
 driver_entries() { [[ ! -d /sys/class/ublk-char ]] || find /sys/class/ublk-char -mindepth 1; }
 listed_devices() { muenblock-ublk list --json | grep -o '"path":"[^"]*"' || true; }
 # By their programs, since a process that has ended has none, whether or not its parent has noticed.
-processes() {
-    local process program
-    for process in /proc/[0-9]*; do
-        program=$(readlink "$process/exe") || continue
-        [[ ${program##*/} != muenblock-* ]] || echo "${process#/proc/} $program"
-    done
-}
+processes() { find /proc -maxdepth 2 -path '/proc/[0-9]*/exe' -lname '*/muenblock-*' -printf '%h %l\n' 2>/dev/null || true; }
 state_files() { [[ ! -d /run/muenblock ]] || find /run/muenblock -mindepth 1; }
 region_files() { [[ ! -d $regions ]] || find "$regions"; }
 
 all_there_is() {
     local kind
-    for kind in "${!kinds[@]}"; do
+    for kind in "${kinds[@]#*:}"; do
         "$kind" | sed "s/^/$kind: /"
     done | LC_ALL=C sort
 }
@@ -345,9 +334,9 @@ prove_that_nothing_is_left() {
         sleep 0.1
     done
     [[ ! $left ]] || fail "still there, and not before the demo: $left"
-    for i in "${!kinds[@]}"; do
-        left=$(sed -n "s/^$i: //p" "$folder/after")
-        say "$(printf '%-42s %s' "${kinds[$i]}" "${left:-none}")"
+    for i in "${kinds[@]}"; do
+        left=$(sed -n "s/^${i#*:}: /as before: /p" "$folder/after")
+        say "$(printf '%-38s %s' "${i%:*}" "${left:-none}")"
     done
 }
 
@@ -376,11 +365,11 @@ clean_up() {
 }
 
 main() {
-    (($# >= 4)) || { echo 'usage: tests/guest/demo.sh DISK STEPS-BEFORE STEPS-IN-ALL FOLDER... (or ./demo)' >&2; exit 2; }
-    disk=$1 number=$2 total=$3 tree=("${@:4}")
+    (($# >= 5)) || { echo 'usage: tests/guest/demo.sh DISK STEPS-BEFORE STEPS-IN-ALL CHECKSUMS FOLDER... (see ./demo)' >&2; exit 2; }
+    disk=$1 number=$2 total=$3 originals=$4 tree=("${@:5}")
     PATH=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../out" && pwd):$PATH
     catch_failures clean_up
-    folder=$(mktemp -d "${TMPDIR:-/var/tmp}/muenblock-demo.XXXXXX")
+    folder=$(mktemp -d /var/tmp/muenblock-demo.XXXXXX)
     # Where both programs look for regions unless they are told; but not beside, or over, somebody else's.
     regions=/dev/shm/muenblock
     if [[ -e $regions ]] || mountpoint -q /muenfs; then
