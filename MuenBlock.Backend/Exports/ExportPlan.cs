@@ -65,8 +65,8 @@ internal static class ExportPlan
         var owners = new HashSet<string>(StringComparer.Ordinal);
         foreach (DeviceString device in devices)
         {
-            string target = (File.Exists(device.Path) ? File.ResolveLinkTarget(device.Path, returnFinalTarget: true)?.FullName : null)
-                ?? Path.GetFullPath(device.Path);
+            string path = Path.GetFullPath(device.Path);
+            string target = (File.Exists(path) ? File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName : null) ?? path;
             if (!owners.Add(target)) throw Refuse($"device '{device.Path}' is exported for writing twice");
         }
     }

@@ -18,7 +18,10 @@ public static class ProgramRunner
         ArgumentNullException.ThrowIfNull(arguments);
         try
         {
-            ParseResult parsed = root.Parse(OriginalSpelling.Translate(arguments));
+            // A path may begin with '@' or '[': neither response files nor directives are wanted.
+            root.Directives.Clear();
+            var configuration = new ParserConfiguration { ResponseFileTokenReplacer = null };
+            ParseResult parsed = root.Parse(OriginalSpelling.Translate(arguments), configuration);
             if (parsed.Errors.Count > 0 && !AsksForHelp(parsed)) return Fail(program, ExitCode.Usage, DescribeErrors(parsed, program));
 
             // Signals are the verbs' own business: the library would end the process two seconds after SIGTERM, in the middle of a drain.

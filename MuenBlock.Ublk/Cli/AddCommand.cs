@@ -37,11 +37,11 @@ internal static class AddCommand
 
     private static readonly Option<bool> s_readOnly = new("--read-only") { Description = "Make read-only devices, even if the server would let them be written." };
 
-    private static readonly Option<double> s_connectTimeout = new("--connect-timeout")
+    private static readonly Option<string> s_connectTimeout = new("--connect-timeout")
     {
         Description = "How long the server may take to appear, in seconds.",
         HelpName = "SECONDS",
-        DefaultValueFactory = _ => 10,
+        DefaultValueFactory = _ => "10",
     };
 
     private static readonly Option<bool> s_foreground = new("--foreground") { Description = "Serve in this process, log to standard error, and delete the devices at SIGTERM." };
@@ -99,8 +99,7 @@ internal static class AddCommand
         if (id is not null && connections.Count > 1) throw Refuse("--id needs a single --conn: how many devices a connection has is known only later");
         int? depth = parsed.GetValue(s_depth);
         if (depth is < 1 or > BufferLayout.DeepestQueue) throw Refuse($"--depth {depth} is out of range: 1 to {BufferLayout.DeepestQueue}");
-        double timeout = parsed.GetValue(s_connectTimeout);
-        if (timeout is not (>= 0 and <= LongestTimeoutSeconds)) throw Refuse($"--connect-timeout {timeout} is out of range: 0 to {LongestTimeoutSeconds} seconds");
+        TimeSpan timeout = ParseSeconds(parsed.GetRequiredValue(s_connectTimeout));
         var serving = new ConnectionOptions(
             CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit)),
             CommonOptions.ParseWait(parsed.GetRequiredValue(s_wait)),
@@ -115,11 +114,16 @@ internal static class AddCommand
                 Depth = depth,
                 LargestIo = ParseSize(parsed.GetValue(s_maxIo)),
                 ReadOnly = parsed.GetValue(s_readOnly),
-                ConnectTimeout = TimeSpan.FromSeconds(timeout),
+                ConnectTimeout = timeout,
                 Serving = serving,
             }),
         ];
     }
+
+    private static TimeSpan ParseSeconds(string text) =>
+        double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double seconds) && seconds <= LongestTimeoutSeconds
+            ? TimeSpan.FromSeconds(seconds)
+            : throw Refuse($"--connect-timeout {text} is not a time: 0 to {LongestTimeoutSeconds} seconds, such as 2.5");
 
     private static uint? ParseSize(string? text)
     {

@@ -66,7 +66,10 @@ internal static class DeleteCommand
         if (digits.StartsWith("/dev/", StringComparison.Ordinal)) digits = digits["/dev/".Length..];
         if (digits.StartsWith("ublkb", StringComparison.Ordinal)) digits = digits["ublkb".Length..];
         else if (digits.Length != name.Length) digits = string.Empty;
-        return int.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out int id) && id <= UblkLimits.LargestId
+
+        // There is no ublkb01: a name that is not the device's own must not delete it.
+        bool isNumber = int.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out int id) && digits == id.ToString(CultureInfo.InvariantCulture);
+        return isNumber && id <= UblkLimits.LargestId
             ? id
             : throw new ProgramException(ExitCode.Usage, $"'{name}' is no ublk block device: give its number, or /dev/ublkbN");
     }

@@ -18,13 +18,13 @@ public sealed class CommandLineTests
     [InlineData("del", "name the devices to delete, or give --all", "'muenblock-ublk del --help'")]
     [InlineData("del 0 --all", "name the devices to delete, or give --all", "'muenblock-ublk del --help'")]
     [InlineData("del zero", "'zero' is no ublk block device", "give its number, or /dev/ublkbN")]
-    [InlineData("del 0 -1", "-1", "--help")]
+    [InlineData("del 0 -1", "'-1' is no ublk block device", "give its number")]
     [InlineData("del /dev/sda", "'/dev/sda' is no ublk block device", "give its number")]
     [InlineData("del /dev/0", "'/dev/0' is no ublk block device", "give its number")]
     [InlineData("del 1048576", "'1048576' is no ublk block device", "give its number")]
     public void A_wrong_command_line_is_answered_by_one_line_that_says_where_help_is(string arguments, string what, string help)
     {
-        (int code, string output, string errors) = Run($"{arguments}");
+        (int code, string output, string errors) = Run(arguments);
         Assert.Equal((int)ExitCode.Usage, code);
         Assert.Empty(output);
         Assert.StartsWith("muenblock-ublk: ", errors, StringComparison.Ordinal);
@@ -41,7 +41,7 @@ public sealed class CommandLineTests
     [InlineData("--version", "0.")]
     public void Help_and_version_are_printed(string arguments, string what)
     {
-        (int code, string output, string errors) = Run($"{arguments}");
+        (int code, string output, string errors) = Run(arguments);
         Assert.Equal(0, code);
         Assert.Contains(what, output, StringComparison.Ordinal);
         Assert.Empty(errors);
@@ -62,7 +62,7 @@ public sealed class CommandLineTests
     public void Without_a_driver_one_line_says_what_to_do(string arguments)
     {
         Assert.SkipWhen(File.Exists(ControlPlane.Path), "this machine has the driver");
-        (int code, string output, string errors) = Run($"{arguments}");
+        (int code, string output, string errors) = Run(arguments);
         Assert.Equal((int)ExitCode.Environment, code);
         Assert.Empty(output);
         Assert.StartsWith("muenblock-ublk: there is no /dev/ublk-control: ", errors, StringComparison.Ordinal);
@@ -173,7 +173,7 @@ public sealed class CommandLineTests
         new DeviceParameters { Basic = new BasicParameters { LogicalBlockShift = 9 } },
         Record: null);
 
-    private static (int Code, string Output, string Errors) Run(string arguments)
+    private static (int Code, string Output, string Errors) Run(string? arguments)
     {
         (TextWriter output, TextWriter errors) = (Console.Out, Console.Error);
         using var newOutput = new StringWriter();
@@ -182,7 +182,7 @@ public sealed class CommandLineTests
         {
             Console.SetOut(newOutput);
             Console.SetError(newErrors);
-            int code = CommandLine.Run(arguments.Split(' ', StringSplitOptions.RemoveEmptyEntries));
+            int code = CommandLine.Run((arguments ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries));
             return (code, newOutput.ToString(), newErrors.ToString());
         }
         finally

@@ -60,7 +60,7 @@ public sealed class ControlErrorsTests : IDisposable
 
     [Fact]
     public void Any_failure_of_any_command_is_one_complete_line() =>
-        Gen.Select(Gen.OneOfConst(s_commands), Gen.Int[1, 600], Gen.Int[-1, 100]).Sample((command, errno, id) =>
+        Gen.Select(Gen.OneOf(s_commands), Gen.Int[1, 600], Gen.Int[-1, 100]).Sample((command, errno, id) =>
         {
             ProgramException failure = ControlErrors.Describe(command, id, errno, System);
             Assert.NotEqual(ExitCode.Success, failure.ExitCode);
@@ -73,7 +73,7 @@ public sealed class ControlErrorsTests : IDisposable
 
     [Fact]
     public void Any_command_that_takes_too_long_is_named() =>
-        Gen.Select(Gen.OneOfConst(s_commands), Gen.Int[0, 100]).Sample((command, id) =>
+        Gen.Select(Gen.OneOf(s_commands), Gen.Int[0, 100]).Sample((command, id) =>
         {
             ProgramException failure = ControlErrors.TimedOut(command, id, TimeSpan.FromSeconds(10), System);
             Assert.Equal(ExitCode.Kernel, failure.ExitCode);

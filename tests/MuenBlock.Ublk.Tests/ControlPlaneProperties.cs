@@ -41,7 +41,7 @@ public sealed class ControlPlaneProperties
 
     [Fact]
     public void A_command_number_is_direction_size_type_and_number() =>
-        Gen.OneOfConst(
+        Gen.OneOf(
             UblkCommands.AddDevice, UblkCommands.DeleteDevice, UblkCommands.GetFeatures, UblkCommands.GetParameters, UblkCommands.FetchRequest, UblkCommands.CommitBatch)
             .Sample(command => command >> 30 is 2 or 3 && ((command >> 16) & 0x3fff) is 16 or 32 && ((command >> 8) & 0xff) == 'u');
 

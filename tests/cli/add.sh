@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Mistakes with muenblock-ublk add that are seen before a driver is needed; tests/guest has the others.
-# shellcheck disable=SC2154 # conn, t: see run and common.sh
+# shellcheck disable=SC2154,SC2086 # conn, t: see run and common.sh; neither holds a space
 
 add() { row "$1" "$2" muenblock-ublk add --conn $conn --region-dir "$t/regions" "${@:3}"; }
 

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # Mistakes that both programs answer alike: verbs, options, connection strings, choices.
+# shellcheck disable=SC2086 # conn and program hold no spaces
 conn=1:request:response:buffer
 
 for program in muenblock-backend muenblock-ublk; do

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What the programs are like outside a guest: how soon they start, how much memory they take, how they end.
-# shellcheck disable=SC2154 # conn, t: see run and common.sh
+# shellcheck disable=SC2154,SC2086 # conn, t, server: see the other files; none of them holds a space
 
 # The median of 20 starts. Other programs on the machine disturb single starts, so the best of three medians counts.
 starts_in_under_50_ms() {
@@ -36,12 +36,12 @@ check "muenblock-ublk list works without a driver or a device" prints 'no ublk d
 check "muenblock-ublk list --json works without a driver or a device" prints '{"devices":\[\]}' muenblock-ublk list --json
 check "muenblock-ublk del --all works without a driver or a device" muenblock-ublk del --all
 
+truncate -s 64M served
 serves_with_little_memory() {
-    truncate -s 64M served
     serving_at_all memory --conn $conn --device served:1 --region-dir "$t/memory"
     sed -n '/^Rss/p' "/proc/$server/status"
     # The regions are in RssShmem.
-    (($(awk '/^Rss(Anon|File)/ { sum += $2 } END { print sum }' "/proc/$server/status") < 32 * 1024))
+    awk '/^Rss(Anon|File)/ { sum += $2 } END { exit !(0 < sum && sum < 32 * 1024) }' "/proc/$server/status"
     kill $server
 }
 check "a serving backend has less than 32 MiB of memory besides the regions" serves_with_little_memory
@@ -57,8 +57,11 @@ check "regions that are made have Muen's default sizes and are their owner's alo
 
 ends_at() {
     # A shell without job control starts background processes deaf to SIGINT.
-    started_by=(env --default-signal=INT) serving_at_all "end-$1" --conn $conn --device served:1 --region-dir "$t/ending"
+    # shellcheck disable=SC2034 # serving_at_all uses it
+    started_by=(env --default-signal=INT)
+    serving_at_all "end-$1" --conn $conn --device served:1 --region-dir "$t/ending"
     kill -"$1" $server
+    timeout 20 tail --pid=$server --follow=name /dev/null
     wait $server
     cat "end-$1.log"
     grep -q 'asked to end' "end-$1.log"

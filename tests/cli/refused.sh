@@ -24,6 +24,6 @@ refused() {
     echo "command: $*"
     printf 'wrong: %s\n' "${wrong[@]}"
     printf 'standard error: %s\n' "${errors[@]}"
-    [[ -z $output ]] || sed 's/^/standard output: /' <<<"$output"
+    [[ -z $output ]] || echo "standard output: $output"
     return 1
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Mistakes with muenblock-backend serve: devices, disks, regions, permissions.
-# shellcheck disable=SC2154 # conn, t: see run and common.sh
+# shellcheck disable=SC2154,SC2086 # conn, t: see run and common.sh; neither holds a space
 
 serve() { row "$1" "$2" muenblock-backend serve --region-dir "$t/regions" "${@:3}"; }
 nobody() { row "$1" "$2" setpriv --reuid 65534 --regid 65534 --clear-groups "${@:3}"; }
@@ -57,7 +57,6 @@ serve 4 "missing does not exist" --log-level error --create-regions --conn $conn
 # --- regions ---------------------------------------------------------------------------------------------------
 # A directory with three good regions, for one of them to be spoilt.
 region_dir() {
-    rm -rf "$t/$1"
     mkdir "$t/$1"
     truncate -s 32K "$t/$1/request"
     truncate -s 16K "$t/$1/response"
@@ -120,6 +119,7 @@ serving_at_all() {
     server=$!
     for ((i = 0; i < 100; i++)); do
         ! grep -q 'serving' "$t/$1.log" || return 0
+        kill -0 $server 2>/dev/null || break
         sleep 0.1
     done
     cat "$t/$1.log"
