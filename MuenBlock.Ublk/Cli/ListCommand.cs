@@ -17,9 +17,9 @@ internal static class ListCommand
         var command = new Command("list", "Show the ublk devices of this machine.") { s_json };
         command.SetAction(parsed =>
         {
-            IReadOnlyList<DeviceSummary> devices = Look();
+            ExitCode code = Look(out List<DeviceSummary> devices);
             Console.Out.Write(parsed.GetValue(s_json) ? FormatJson(devices) : FormatTable(devices));
-            return (int)ExitCode.Success;
+            return (int)code;
         });
         return command;
     }
@@ -56,14 +56,39 @@ internal static class ListCommand
         ]);
     }
 
-    private static List<DeviceSummary> Look()
+    private static ExitCode Look(out List<DeviceSummary> devices)
     {
         // Without a device there is nothing to ask the driver, which need not even be loaded.
+        devices = [];
         IReadOnlyList<int> ids = DeviceDirectory.Ids();
-        if (ids.Count == 0) return [];
+        if (ids.Count == 0) return ExitCode.Success;
         using ILoggerFactory logs = LineLog.ToStandardError(LogLevel.Warning);
         using ControlPlane control = ControlPlane.Open(logs.CreateLogger("list"));
-        return [.. ids.Select(id => DeviceSummary.TryRead(control, id, DeviceRecord.Directory)).OfType<DeviceSummary>()];
+        return Look(ids, id => DeviceSummary.TryRead(control, id, DeviceRecord.Directory), devices, Console.Error);
+    }
+
+    /// <summary>Reads devices. One that cannot be read does not hide the others.</summary>
+    /// <param name="ids">The devices.</param>
+    /// <param name="read">Reads one.</param>
+    /// <param name="devices">Gets those that are there.</param>
+    /// <param name="errors">Gets a line for each that cannot be read.</param>
+    internal static ExitCode Look(IEnumerable<int> ids, Func<int, DeviceSummary?> read, List<DeviceSummary> devices, TextWriter errors)
+    {
+        var code = ExitCode.Success;
+        foreach (int id in ids)
+        {
+            try
+            {
+                if (read(id) is { } device) devices.Add(device);
+            }
+            catch (ProgramException failure)
+            {
+                errors.WriteLine($"{CommandLine.Program}: {failure.Message}");
+                code = failure.ExitCode;
+            }
+        }
+
+        return code;
     }
 
     private static void Write(Utf8JsonWriter json, DeviceSummary device)

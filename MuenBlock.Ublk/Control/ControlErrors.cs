@@ -49,6 +49,8 @@ internal static class ControlErrors
         new(UblkCommands.RegisterBuffer, EINVAL, ExitCode.Resource, "the buffer is no whole number of pages, or larger than 4 GiB", "use a buffer of another size"),
         new(UblkCommands.UnregisterBuffer, ENOENT, ExitCode.NotFound, "no such buffer is registered", "it may have been unregistered before"),
 
+        // A user's own device belongs to that user; whoever may not open its character device may not command it.
+        new(null, EACCES, ExitCode.Environment, "not permitted", "run as root, in a container with CAP_SYS_ADMIN"),
         new(null, ENODEV, ExitCode.NotFound, "there is no such device", "'muenblock-ublk list' shows those there are"),
         new(null, ENOMEM, ExitCode.Environment, "the kernel is short of memory", "free some"),
         new(null, EOPNOTSUPP, ExitCode.Environment, "this kernel cannot do that", "'muenblock-ublk features' shows what it can; use a newer one"),

@@ -31,17 +31,18 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         DeviceInfo info = control.TryGetInfo(id)
             ?? throw new ProgramException(ExitCode.NotFound, $"there is no /dev/ublkb{id}: 'muenblock-ublk list' shows the devices there are");
         if (!Ownership.IsOurs(info))
-            throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's{Process(info.ServerPid)}: it is left alone, delete it with that program");
+            throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's{Process(DeviceSummary.ServerOf(info))}: it is left alone, delete it with that program");
+        int? server = DeviceSummary.ServerOf(info);
         DeviceRecord? record = machine.TryLoadRecord(id);
         StopUnlessUsed(id);
-        if (ServerLetsGo(id, info)) control.Delete(id);
+        if (ServerLetsGo(id, server)) control.Delete(id);
         Await(s_ending, () => !machine.HasNodes(id));
         machine.DeleteRecord(id);
-        if (info.ServerPid > 0) Await(s_ending, () => !machine.IsAlive(info.ServerPid) || IsServer(info.ServerPid));
+        if (server is { } pid) Await(s_ending, () => !machine.IsAlive(pid) || IsServer(pid));
         else if (record is not null && !machine.IsAlive(record.Pid) && !IsServer(record.Pid)) machine.DeleteServerLog(record);
     }
 
-    private static string Process(int pid) => pid > 0 ? $" (process {pid})" : string.Empty;
+    private static string Process(int? pid) => pid is null ? string.Empty : $" (process {pid})";
 
     private void StopUnlessUsed(int id)
     {
@@ -62,23 +63,22 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
 
     /// <summary>Waits until the server of a device that was stopped has closed it.</summary>
     /// <returns>False if the device is gone already: its server deleted it itself.</returns>
-    private bool ServerLetsGo(int id, in DeviceInfo before)
+    private bool ServerLetsGo(int id, int? server)
     {
-        int pid = before.ServerPid;
         bool isThere = true;
         bool closed = Await(s_closing, () =>
         {
             // A device that was stopped has no server. One that has another was added since, with an id that had become free.
-            isThere = control.TryGetInfo(id) is { } now && now.State == DeviceState.Dead && (now.ServerPid <= 0 || now.ServerPid == pid);
+            isThere = control.TryGetInfo(id) is { State: DeviceState.Dead } now && (DeviceSummary.ServerOf(now) is not { } other || other == server);
             return !isThere || !machine.HasServer(id);
         });
         if (closed) return isThere;
         throw new ProgramException(
             ExitCode.Busy,
-            $"/dev/ublkb{id} was stopped, but its server{Process(pid)} still has /dev/ublkc{id} open after {s_closing.TotalSeconds:0} s: see its log, end it with 'kill -9', then delete the device again");
+            $"/dev/ublkb{id} was stopped, but its server{Process(server)} still has /dev/ublkc{id} open after {s_closing.TotalSeconds:0} s: see its log, end it with 'kill -9', then delete the device again");
     }
 
-    private bool IsServer(int pid) => machine.Ids().Any(id => control.TryGetInfo(id) is { } info && info.ServerPid == pid);
+    private bool IsServer(int pid) => machine.Ids().Any(id => control.TryGetInfo(id) is { } info && DeviceSummary.ServerOf(info) == pid);
 
     private bool Await(TimeSpan patience, Func<bool> condition)
     {

@@ -28,7 +28,7 @@ internal sealed record DeviceSummary(DeviceInfo Info, DeviceParameters Parameter
     };
 
     /// <summary>The process that serves it; null if there is none, or none that is visible from here.</summary>
-    public int? Pid => Info.ServerPid > 0 ? Info.ServerPid : null;
+    public int? Pid => ServerOf(Info);
 
     /// <summary>Whether muenblock-ublk made it.</summary>
     public bool IsOurs => Ownership.IsOurs(Info);
@@ -39,8 +39,8 @@ internal sealed record DeviceSummary(DeviceInfo Info, DeviceParameters Parameter
     /// <summary>Bytes.</summary>
     public ulong Size => Parameters.Basic.DeviceSectors << SectorShift;
 
-    /// <summary>Bytes of a block.</summary>
-    public int BlockSize => 1 << Parameters.Basic.LogicalBlockShift;
+    /// <summary>Bytes of a block; 0 before the device's server has said so.</summary>
+    public int BlockSize => Parameters.Types.HasFlag(ParameterTypes.Basic) ? 1 << Parameters.Basic.LogicalBlockShift : 0;
 
     /// <summary>Whether it cannot be written.</summary>
     public bool IsReadOnly => Parameters.Basic.Attributes.HasFlag(DeviceAttributes.ReadOnly);
@@ -53,6 +53,15 @@ internal sealed record DeviceSummary(DeviceInfo Info, DeviceParameters Parameter
 
     /// <summary>The largest request in bytes.</summary>
     public uint LargestIo => Info.LargestIoBytes;
+
+    /// <summary>The process that serves a device; null if there is none, or none that is visible from here.</summary>
+    /// <param name="info">The driver's information.</param>
+    public static int? ServerOf(in DeviceInfo info)
+    {
+        // A device that waits for another server still bears the number of the last one, which may belong to any process by now.
+        bool waits = info.State is DeviceState.Quiesced or DeviceState.FailIo;
+        return waits || info.ServerPid <= 0 ? null : info.ServerPid;
+    }
 
     /// <summary>Asks for a device.</summary>
     /// <param name="control">The driver.</param>

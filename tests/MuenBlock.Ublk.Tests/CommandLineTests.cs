@@ -145,6 +145,29 @@ public sealed class CommandLineTests
         Assert.Null(DeviceSummary.TryRead(control, 5, files.Root));
     }
 
+    [Fact]
+    public void A_device_that_cannot_be_read_does_not_hide_the_others()
+    {
+        using var errors = new StringWriter();
+        List<DeviceSummary> devices = [];
+        ExitCode code = ListCommand.Look(
+            [3, 4, 5, 6],
+            id => id switch
+            {
+                3 or 6 => Ours(id),
+                4 => throw new ProgramException(ExitCode.Kernel, "it hangs"),
+                _ => null,
+            },
+            devices,
+            errors);
+        Assert.Equal(ExitCode.Kernel, code);
+        Assert.Equal([3, 6], devices.Select(device => device.Id));
+        Assert.Equal("muenblock-ublk: it hangs\n", errors.ToString());
+    }
+
+    [Fact]
+    public void A_device_without_parameters_has_no_block_size() => Assert.Equal(0, new DeviceSummary(default, default, Record: null).BlockSize);
+
     [Theory]
     [InlineData(0, "0B")]
     [InlineData(1023, "1023B")]
@@ -165,12 +188,12 @@ public sealed class CommandLineTests
             LargestIoBytes = 1 << 20,
             ServerFlags = Ownership.Mark(2),
         },
-        new DeviceParameters { Basic = new BasicParameters { Attributes = DeviceAttributes.ReadOnly, LogicalBlockShift = 12, DeviceSectors = 3 << 20 } },
+        new DeviceParameters { Types = ParameterTypes.Basic, Basic = new BasicParameters { Attributes = DeviceAttributes.ReadOnly, LogicalBlockShift = 12, DeviceSectors = 3 << 20 } },
         DeviceRecordTests.Example(id));
 
     private static DeviceSummary Foreign(int id) => new(
-        new DeviceInfo { DeviceId = (uint)id, State = DeviceState.Quiesced, ServerPid = -1, HardwareQueues = 2, QueueDepth = 128, LargestIoBytes = 512 << 10 },
-        new DeviceParameters { Basic = new BasicParameters { LogicalBlockShift = 9 } },
+        new DeviceInfo { DeviceId = (uint)id, State = DeviceState.Quiesced, ServerPid = 12, HardwareQueues = 2, QueueDepth = 128, LargestIoBytes = 512 << 10 },
+        new DeviceParameters { Types = ParameterTypes.Basic, Basic = new BasicParameters { LogicalBlockShift = 9 } },
         Record: null);
 
     private static (int Code, string Output, string Errors) Run(string? arguments)

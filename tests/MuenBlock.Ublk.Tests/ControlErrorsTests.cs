@@ -39,6 +39,7 @@ public sealed class ControlErrorsTests : IDisposable
     [InlineData(UblkCommands.TryStopDevice, 16, ExitCode.Busy, "it is in use: end that use")]
     [InlineData(UblkCommands.DeleteDevice, 4, ExitCode.Kernel, "cannot delete /dev/ublkb3: the command was interrupted")]
     [InlineData(UblkCommands.GetDeviceInfo, 1, ExitCode.Environment, "cannot look at /dev/ublkb3: not permitted")]
+    [InlineData(UblkCommands.GetDeviceInfo, 13, ExitCode.Environment, "cannot look at /dev/ublkb3: not permitted")]
     [InlineData(UblkCommands.StartUserRecovery, 16, ExitCode.Busy, "its server has not let go of it")]
     [InlineData(UblkCommands.StartUserRecovery, 22, ExitCode.Environment, "it does not outlive its server")]
     [InlineData(UblkCommands.EndUserRecovery, 16, ExitCode.Busy, "it waits for no server")]

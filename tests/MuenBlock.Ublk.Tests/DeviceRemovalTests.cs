@@ -155,6 +155,19 @@ public sealed class DeviceRemovalTests : IDisposable
         Assert.Equal([Server], _machine.DeletedLogs);
     }
 
+    [Theory]
+    [InlineData((ushort)DeviceState.Quiesced)]
+    [InlineData((ushort)DeviceState.FailIo)]
+    public void A_device_that_waits_for_another_server_has_none_whatever_number_it_bears(ushort state)
+    {
+        _driver.Put(0, (DeviceState)state, pid: Server);
+        _machine.Records[0] = DeviceRecordTests.Example(0, pid: 99);
+        _removal.Remove(0);
+        Assert.Empty(_driver.Devices);
+        Assert.Equal(0, _machine.Milliseconds);
+        Assert.Equal([99], _machine.DeletedLogs);
+    }
+
     [Fact]
     public void A_device_that_was_never_started_goes_too()
     {

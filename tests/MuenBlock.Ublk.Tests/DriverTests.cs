@@ -192,6 +192,23 @@ public sealed class DriverTests : IDisposable
         Assert.False(File.Exists($"/dev/ublkc{id}"));
     }
 
+    [Fact]
+    public void A_device_that_waits_for_another_server_can_be_removed()
+    {
+        int id = Start(out MemoryServer server, UblkFeatures.UserRecovery | UblkFeatures.UserRecoveryReissue);
+        using (server)
+        {
+            server.Die();
+            Assert.True(SpinWait.SpinUntil(() => _control.TryGetInfo(id)!.Value.State == DeviceState.Quiesced, TimeSpan.FromSeconds(30)));
+            Assert.Null(DeviceSummary.ServerOf(_control.TryGetInfo(id)!.Value));
+            using (FileStream open = File.OpenRead($"/dev/ublkb{id}")) Assert.False(_control.TryStop(id));
+            new DeviceRemoval(_control, new EndlessProcess(RemovalMachine.This)).Remove(id);
+        }
+
+        _added.Clear();
+        Assert.Null(_control.TryGetInfo(id));
+    }
+
     private static string Comm() => File.ReadAllText("/proc/self/comm").Trim();
 
     private static string Tool(string program, params string[] arguments)
@@ -220,9 +237,9 @@ public sealed class DriverTests : IDisposable
         return info;
     }
 
-    private int Start(out MemoryServer server)
+    private int Start(out MemoryServer server, UblkFeatures flags = 0)
     {
-        int id = (int)Add().DeviceId;
+        int id = (int)Add(flags).DeviceId;
         _control.SetParameters(id, MemoryServer.Parameters(Size));
         server = new MemoryServer(id, Size);
         _control.Start(id, Environment.ProcessId);

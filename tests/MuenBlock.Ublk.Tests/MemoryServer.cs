@@ -14,12 +14,14 @@ internal sealed unsafe class MemoryServer : IDisposable
     public const int Depth = 8;
     public const int SlotSize = 64 << 10;
     private const int SectorShift = 9;
+    private const long LookNanoseconds = 20_000_000; // how often it looks whether it shall die
 
     private readonly int _id;
     private readonly nuint _size;
     private readonly byte* _content;
     private readonly byte* _slots = (byte*)NativeMemory.AlignedAlloc(Depth * SlotSize, 4096);
     private readonly Thread _thread;
+    private volatile bool _dying;
     private Exception? _failure;
 
     public MemoryServer(int id, int size)
@@ -46,6 +48,13 @@ internal sealed unsafe class MemoryServer : IDisposable
         },
     };
 
+    /// <summary>Lets go of the device without a word, as a server does that is killed.</summary>
+    public void Die()
+    {
+        _dying = true;
+        _thread.Join();
+    }
+
     /// <summary>Waits for the end of the device.</summary>
     public void Dispose()
     {
@@ -65,9 +74,9 @@ internal sealed unsafe class MemoryServer : IDisposable
             if (memory == MAP_FAILED) throw new IOException($"error {errno}");
             for (int tag = 0; tag < Depth; tag++) Send(ring, file, UblkCommands.FetchRequest, tag, 0);
             int aborted = 0;
-            while (aborted < Depth)
+            while (aborted < Depth && !_dying)
             {
-                _ = ring.Enter(1);
+                _ = ring.Enter(1, LookNanoseconds);
                 while (ring.TryTake(out Completion completion))
                 {
                     int tag = (int)completion.UserData;

@@ -61,7 +61,9 @@ ends_at() {
     started_by=(env --default-signal=INT)
     serving_at_all "end-$1" --conn $conn --device served:1 --region-dir "$t/ending"
     kill -"$1" $server
-    timeout 20 tail --pid=$server --follow=name /dev/null
+    for ((i = 0; i < 200; i++)); do
+        ! kill -0 $server 2>/dev/null || sleep 0.1
+    done
     wait $server
     cat "end-$1.log"
     grep -q 'asked to end' "end-$1.log"

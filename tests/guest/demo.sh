@@ -157,42 +157,49 @@ show_devices() {
         fail "${devices[1]} and the image file differ in size"
 }
 
-# A measurement by fio: sets iops and mb, per second.
-measure_speed() {
-    local device=$1 kind=$2 size=$3 depth=$4
-    timeout -k 5 60 fio --name=speed --filename="$device" --rw="$kind" --bs="$size" --iodepth="$depth" \
-        --ioengine=io_uring --direct=1 --size="${FIO_AREA_MIB}M" --time_based --runtime="$FIO_SECONDS" --norandommap \
-        --output-format=terse --terse-version=3 --output="$folder/fio.out" </dev/null >/dev/null ||
-        fail "fio $kind on $device failed: $(tail -n 3 "$folder/fio.out")"
-    # Terse fields, from fio's HOWTO: bandwidth in KiB/s and IOPS are 7 and 8 for reading, 48 and 49 for writing.
-    local skip=0
-    [[ $kind != *write ]] || skip=41
-    read -r iops mb < <(awk -F';' -v skip=$skip \
-        '/^3;/ { printf "%d %.1f\n", $(8 + skip), $(7 + skip) * 1024 / 1e6 }' "$folder/fio.out")
-    ((iops > 0)) || fail "fio $kind on $device reports no I/O: $(tail -n 3 "$folder/fio.out")"
-}
-
 compare_speed() {
     title 'fio on the exported partition, beside the same on the second partition, straight on the disk'
-    local device kind size depth text iops mb disk_iops disk_mb
+    local device kind size depth text line jobs=() results here there iops result
+    local workloads=('randread 4k 32 4k random read, 32 deep' 'randwrite 4k 32 4k random write, 32 deep'
+        'read 128k 8 128k sequential read, 8 deep' 'write 128k 8 128k sequential write, 8 deep')
     # The disk is a sparse file: reading it where nothing was written, and the first writing, would say nothing.
     for device in "${devices[0]}" "$second"; do
         run dd if=/dev/zero of="$device" bs=1M count="$FIO_AREA_MIB" oflag=direct status=none
     done
-    say "fio, io_uring, direct=1, $FIO_SECONDS s each, one after the other; ratio: muenblock to disk"
-    printf '        %-30s  %24s  %24s  %s\n' '' "${devices[0]} (muenblock)" "$second (disk)" ratio
-    while read -r kind size depth text; do
-        measure_speed "$second" "$kind" "$size" "$depth"
-        disk_iops=$iops disk_mb=$mb
-        measure_speed "${devices[0]}" "$kind" "$size" "$depth"
-        printf '        %-30s  %6d IOPS %7s MB/s  %6d IOPS %7s MB/s  %s\n' "$text" "$iops" "$mb" "$disk_iops" \
-            "$disk_mb" "$(awk "BEGIN { printf \"%.2f\", $iops / $disk_iops }")"
-    done <<'END'
-randread 4k 32 4k random read, 32 deep
-randwrite 4k 32 4k random write, 32 deep
-read 128k 8 128k sequential read, 8 deep
-write 128k 8 128k sequential write, 8 deep
-END
+    # One fio for all, since it takes seconds to start under emulation. Each job (stonewall) waits for the one before.
+    for line in "${workloads[@]}"; do
+        read -r kind size depth text <<<"$line"
+        for device in "${devices[0]}" "$second"; do
+            jobs+=("--name=$kind" "--filename=$device" "--rw=$kind" "--bs=$size" "--iodepth=$depth")
+        done
+    done
+    say "\$ fio --ioengine=io_uring --direct=1 --time_based --runtime=$FIO_SECONDS ...   (eight jobs, one after the other)"
+    timeout -k 5 120 fio --ioengine=io_uring --direct=1 --time_based --runtime="$FIO_SECONDS" --stonewall \
+        --size="${FIO_AREA_MIB}M" --norandommap --output-format=terse --terse-version=3 --output="$folder/fio.out" \
+        "${jobs[@]}" </dev/null >/dev/null || fail "fio failed: $(tail -n 3 "$folder/fio.out")"
+
+    mapfile -t results < <(grep '^3;' "$folder/fio.out")
+    say "$(printf '%-30s %24s %24s  ratio' '' "${devices[0]} (muenblock)" "$second (disk)")"
+    for line in "${workloads[@]}"; do
+        read -r kind size depth text <<<"$line"
+        read_result "$kind" "${results[0]}"
+        here=$iops text=$(printf '%-30s %s' "$text" "$result")
+        read_result "$kind" "${results[1]}"
+        there=$iops results=("${results[@]:2}")
+        say "$text $result   $((here / there)).$(printf '%02d' $((here * 100 / there % 100)))"
+    done
+}
+
+# A job's line of fio's terse output: sets iops, and result, both for the table.
+read_result() {
+    local fields first=6
+    IFS=';' read -ra fields <<<"$2"
+    # KiB/s and IOPS are the fields 7 and 8 for reading, 48 and 49 for writing (fio's manual, TERSE OUTPUT).
+    [[ $1 != *write ]] || first=47
+    iops=${fields[first + 1]%.*}
+    ((iops > 0)) || fail "fio reports no I/O: $2"
+    result=$(printf '%7d IOPS %4d.%d MB/s' "$iops" $((fields[first] * 1024 / 1000000)) \
+        $((fields[first] * 1024 / 100000 % 10)))
 }
 
 mount_on() {
@@ -307,7 +314,7 @@ device_nodes() { find /dev -maxdepth 1 -name 'ublk[bc][0-9]*'; }
 driver_entries() { [[ ! -d /sys/class/ublk-char ]] || find /sys/class/ublk-char -mindepth 1; }
 listed_devices() { muenblock-ublk list --json | grep -o '"path":"[^"]*"' || true; }
 # By their programs, since a process that has ended has none, whether or not its parent has noticed.
-processes() { find /proc -maxdepth 2 -path '/proc/[0-9]*/exe' -lname '*/muenblock-*' -printf '%h %l\n' 2>/dev/null || true; }
+processes() { find /proc/[0-9]*/exe -lname '*/muenblock-*' -printf '%h %l\n' 2>/dev/null || true; }
 state_files() { [[ ! -d /run/muenblock ]] || find /run/muenblock -mindepth 1; }
 region_files() { [[ ! -d $regions ]] || find "$regions"; }
 

@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# Backends that die or end, and come back.
+# shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
+
+# fio runs over five deaths; every byte is checked and no I/O fails.
+_five_deaths_under_fio() {    # DISK SIGNAL
+    local i replayed=0
+    start_backend --conn $CONN --device "$1:1"
+    add --conn $CONN
+    verify "${devices[0]}" deaths --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=128M \
+        --io_size=1G --time_based --runtime=14 --verify_backlog=32 --continue_on_error=none &
+    local fio=$!
+    sleep 1
+    for ((i = 0; i < 5; i++)); do
+        kill -0 $fio || fail "fio had ended before the death number $((i + 1))"
+        if [[ $2 == KILL ]]; then kill_backend; else stop_backend; fi
+        sleep 0.3
+        start_backend --conn $CONN --device "$1:1"
+        sleep 0.7
+    done
+    wait $fio
+    cat fio-deaths.out
+    # The client took up every backend, and something was in flight when the others died.
+    equal 6 "$(grep -c 'ready; ' "$CLIENT_LOG")" 'the number of sessions'
+    replayed=$(sed -nE 's/.*; ([0-9]+) I\/Os were sent again/\1/p' "$CLIENT_LOG" | awk "{ sum += \$1 } END { print sum + 0 }")
+    [[ $2 != KILL ]] || ((replayed > 0)) || fail 'no I/O was in flight at any death: the test proves nothing'
+    ! grep -E ' (error|fatal) ' "$CLIENT_LOG"
+}
+
+io_goes_on_without_an_error_over_5_deaths_of_the_backend() { _five_deaths_under_fio $RAM KILL; }
+io_on_a_virtio_disk_goes_on_without_an_error_over_5_deaths_of_the_backend() { _five_deaths_under_fio $DISK KILL; }
+io_goes_on_without_an_error_over_5_restarts_of_the_backend() { _five_deaths_under_fio $RAM TERM; }
+
+# While there is no backend I/O waits: it neither fails nor completes.
+io_waits_while_there_is_no_backend() {
+    random_file payload 4096
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    kill_backend
+    dd if=payload of="${devices[0]}" bs=4k oflag=direct status=none &
+    local writer=$!
+    sleep 2
+    kill -0 $writer || fail 'a write completed although nobody could carry it out'
+    start_backend --conn $CONN --device $RAM:1
+    wait $writer
+    cmp -n 4096 payload $RAM
+}
+
+# del does not wait for a backend that is gone.
+a_device_whose_backend_is_gone_can_be_deleted() {
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    stop_backend
+    del 0
+    equal '' "$(servers)" 'the serving processes'
+}
+
+sigterm_lets_the_backend_finish_what_is_under_way() {
+    start_backend --conn $CONN --device $DISK:1
+    add --conn $CONN
+    verify "${devices[0]}" drain --rw=randwrite --bs=64k --iodepth=32 --size=32M --do_verify=1 &
+    local fio=$!
+    sleep 1
+    stop_backend
+    grep -q 'asked to end' "$backend_log"
+    grep -q 'stopped after' "$backend_log"
+    start_backend --conn $CONN --device $DISK:1
+    wait $fio
+    ! grep -E ' (error|fatal) ' "$CLIENT_LOG"
+}

@@ -1,0 +1,116 @@
+# shellcheck shell=bash
+# What is refused on a machine with the driver: one line, the right exit code, and nothing changed or left behind.
+# shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
+
+_add() { refused "$1" "$2" muenblock-ublk add --region-dir "$REGIONS" --connect-timeout 1 "${@:3}"; }
+_nothing() { equal '' "$(ls -d /dev/ublk[bc]* /run/muenblock/* 2>/dev/null)$(servers)" 'what is left of it'; }
+_regions() {
+    mkdir -p "$REGIONS"
+    truncate -s 32K "$REGIONS/request1"
+    truncate -s 16K "$REGIONS/response1"
+    truncate -s 16M "$REGIONS/buffer1"
+}
+
+add_without_a_backend_says_so_after_its_time_out() {
+    _add 4 'is missing: start the backend with --create-regions' --conn $CONN
+    _nothing
+    _regions
+    _add 5 'no server answered in time' --conn $CONN
+    _nothing
+    _add 5 'no server answered in time' --conn $CONN --foreground --log-level error
+    _nothing
+    # One that was there, and is gone.
+    start_backend --conn $CONN --device $RAM:1
+    stop_backend
+    _add 5 'no server answered in time' --conn $CONN
+    _nothing
+}
+
+add_waits_for_a_backend_that_comes_later() {
+    muenblock-ublk add --region-dir "$REGIONS" --conn $CONN --connect-timeout 20 >printed &
+    local adding=$!
+    sleep 1
+    start_backend --conn $CONN --device $RAM:1
+    wait $adding
+    equal /dev/ublkb0 "$(cat printed)" 'what add printed'
+    verify /dev/ublkb0 later --rw=randrw --bs=4k --size=4M
+}
+
+add_with_a_wrong_protocol_says_what_was_expected_and_found() {
+    start_backend --conn $CONN:1111:2222 --device $RAM:1
+    _add 5 '2222' --conn $CONN
+    _add 5 '9851be3282fef0dc' --conn $CONN
+    _add 5 '3333' --conn $CONN:1111:3333
+    _nothing
+    # The right ones still work.
+    add --conn $CONN:1111:2222
+    verify "${devices[0]}" protocol --rw=randrw --bs=4k --size=4M
+}
+
+add_with_a_wrong_request_protocol_is_not_answered() {
+    start_backend --conn $CONN:1111:2222 --device $RAM:1
+    _add 5 'no server answered in time' --conn $CONN:3333:2222
+    _nothing
+    grep 'the request channel is not what was agreed' "$backend_log" | grep -q 3333
+}
+
+add_with_regions_that_cannot_be_used_is_refused() {
+    local region
+    for region in request1 response1 buffer1; do
+        _regions
+        truncate -s 0 "$REGIONS/$region"; _add 4 "$region has 0 bytes" --conn $CONN
+        truncate -s 5000 "$REGIONS/$region"; _add 4 'multiple of 4096' --conn $CONN
+        rm "$REGIONS/$region"; _add 4 "$region is missing" --conn $CONN
+        ln -s nowhere "$REGIONS/$region"; _add 4 "$region is" --conn $CONN
+        rm "$REGIONS/$region"; mkdir "$REGIONS/$region"; _add 4 "$region is" --conn $CONN
+        rmdir "$REGIONS/$region"; mkfifo "$REGIONS/$region"; _add 4 "$region is not a plain file" --conn $CONN
+        rm "$REGIONS/$region"
+    done
+    _nothing
+}
+
+what_does_not_fit_into_the_regions_is_refused() {
+    start_backend --conn $CONN --device $RAM:1
+    _add 2 '--depth 4096 does not fit' --conn $CONN --depth 4096
+    _add 2 '--max-io 33554432' --conn $CONN --max-io 32M
+    _add 2 'does not fit' --conn $CONN --max-io 16M --depth 2
+    _add 4 'log file' --conn $CONN --log-file /proc/nowhere/log
+    _nothing
+    add --conn $CONN --depth 1 --max-io 4K
+    equal 4 "$(queue "${devices[0]}" max_hw_sectors_kb)" 'the largest I/O in KiB'
+    equal 1 "$(cat /sys/block/ublkb0/mq/0/nr_tags)" 'the queue depth'
+    verify "${devices[0]}" small --rw=randrw --bs=16k --iodepth=8 --size=1M
+}
+
+a_connection_has_one_client_and_an_id_one_device() {
+    start_backend --conn $CONN --conn $CONN2 --device $RAM:1 --device $RAM2:2
+    add --conn $CONN --id 5
+    equal /dev/ublkb5 "${devices[0]}" 'what add printed'
+    _add 6 'connection 1 is used by another client' --conn $CONN
+    _add 6 '/dev/ublkb5' --conn $CONN2 --id 5
+    equal "/dev/ublkb5 /dev/ublkc5" "$(echo /dev/ublk[bc]*)" 'the devices'
+    verify "${devices[0]}" same --rw=randrw --bs=4k --size=4M
+    add --conn $CONN2 --id 1048575
+    equal /dev/ublkb1048575 "${devices[0]}" 'what add printed'
+}
+
+a_device_that_is_not_there_cannot_be_deleted() {
+    refused 7 'there is no /dev/ublkb0' muenblock-ublk del 0
+    refused 7 'there is no /dev/ublkb1048575' muenblock-ublk del /dev/ublkb1048575
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    refused 7 'there is no /dev/ublkb1' muenblock-ublk del 1
+    [[ -b /dev/ublkb0 ]]
+}
+
+a_disk_in_use_is_not_exported_for_writing() {
+    mkfs.ext4 -q $RAM2
+    mkdir -p /mnt/used
+    mount $RAM2 /mnt/used
+    refused 6 'is in use' muenblock-backend serve --region-dir "$REGIONS" --create-regions --conn $CONN --device $RAM2:1
+    umount /mnt/used
+    start_backend --conn $CONN --device $RAM2:1
+    ! mount $RAM2 /mnt/used 2>/dev/null || fail 'a disk was mounted beside its backend'
+    refused 6 'in use' muenblock-backend serve --region-dir "$WORK/others" --create-regions --log-level error --conn $CONN --device $RAM2:1
+    rm -r "$WORK/others"
+}

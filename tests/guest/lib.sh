@@ -1,0 +1,138 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # the constants are for the tests
+# What the guest tests are made of: a machine with disks, backends, devices, and proof that nothing is left of them.
+
+# shellcheck source=tests/cli/refused.sh
+source "${BASH_SOURCE[0]%/*}/../cli/refused.sh"
+
+readonly OUT=${MUENBLOCK_OUT:-$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)/out}
+readonly WORK=/dev/shm/work            # a test's own files, in memory; gone with the test
+readonly REGIONS=$WORK/regions
+readonly RAM=/dev/ram0 RAM2=/dev/ram1  # disks without a write cache, RAM_MIB each
+readonly RAM_MIB=160
+readonly DISK=/dev/vda DISK4K=/dev/vdb # disks with a write cache, blocks of 512 and 4096 bytes, see boot
+readonly PLAIN_DISK=/dev/vdc           # a disk that cannot discard
+readonly CONN=1:request1:response1:buffer1 CONN2=2:request2:response2:buffer2
+readonly CLIENT_LOG=$WORK/client.log
+readonly PROGRAMS='^muenblock-(backe|ublk)'    # as the kernel names the processes: 15 bytes at most
+PATH=$OUT:$PATH
+
+backends=() backend='' backend_log='' devices=()
+
+fail() { echo "$*" >&2; return 1; }
+# equal EXPECTED ACTUAL WHAT
+equal() { [[ $1 == "$2" ]] || fail "$3 is '$2' instead of '$1'"; }
+
+# wait_for SECONDS COMMAND [ARG...]: until the command succeeds.
+wait_for() {
+    local end=$((SECONDS + $1 + 1))
+    until "${@:2}"; do
+        ((SECONDS < end)) || fail "after $1 seconds still not: ${*:2}" || return
+        sleep 0.05
+    done
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# --- the machine -----------------------------------------------------------------------------------------------
+prepare_machine() { modprobe brd rd_nr=2 rd_size=$((RAM_MIB * 1024)); }
+
+# --- a backend -------------------------------------------------------------------------------------------------
+# start_backend ARG...: of serve; returns when all connections are served. Sets backend (its pid) and backend_log.
+start_backend() {
+    local connections argument
+    backend_log=$WORK/backend-${#backends[@]}.log
+    muenblock-backend serve --region-dir "$REGIONS" --create-regions "$@" 2>"$backend_log" &
+    backend=$!
+    backends+=("$backend")
+    connections=0
+    for argument; do [[ $argument != [0-9]*:*:*:* ]] || connections=$((connections + 1)); done
+    # shellcheck disable=SC2317 # called by wait_for
+    served() { kill -0 "$backend" && (($(grep -c 'serving .* device' "$backend_log") == connections)); }
+    wait_for 10 served
+}
+
+# stop_backend [PID]: as its user would, and it must agree.
+stop_backend() {
+    local pid=${1:-$backend} status=0
+    kill -TERM "$pid"
+    wait_for 20 gone "$pid"
+    wait "$pid" || status=$?
+    backends=("${backends[@]/#$pid/}")
+    equal 0 $status "the exit code of the backend after SIGTERM"
+}
+
+kill_backend() {
+    kill -KILL "$backend"
+    wait "$backend" || true
+    backends=("${backends[@]/#$backend/}")
+}
+
+# --- devices ---------------------------------------------------------------------------------------------------
+# add ARG...: sets devices, the paths of those that were added.
+add() {
+    local added=$WORK/added
+    timeout 60 muenblock-ublk add --region-dir "$REGIONS" --log-file "$CLIENT_LOG" "$@" >"$added"
+    mapfile -t devices <"$added"
+    ((${#devices[@]})) || fail 'add printed no device'
+    local device
+    for device in "${devices[@]}"; do [[ -b $device ]] || fail "add printed '$device', which is no block device"; done
+}
+del() { timeout 60 muenblock-ublk del "$@" >/dev/null; }
+servers() { pgrep -x muenblock-ublk || true; }
+
+# queue DEVICE FILE: a value of a device's request queue.
+queue() { cat "/sys/block/${1##*/}/queue/$2"; }
+# flushes DEVICE: that it has completed (Documentation/block/stat.rst, field 16).
+flushes() { awk '{ print $16 }' "/sys/block/${1##*/}/stat"; }
+kib_of() { awk -v "name=$2:" '$1 == name { print $2 }' "/proc/$1/status"; }
+
+random_file() { head -c "$2" /dev/urandom >"$1"; }
+is_zero() { cmp -n "$3" -i "$2:0" "$1" /dev/zero; }    # FILE OFFSET BYTES
+
+verify() {    # DEVICE NAME [OPTION...]: fio writes and checks what it reads back; a wrong byte ends it with an error
+    fio --name="$2" --filename="$1" --direct=1 --ioengine=io_uring --verify=crc32c --verify_fatal=1 --group_reporting \
+        --output-format=normal --minimal --output="$WORK/fio-$2.out" "${@:3}" || { cat "$WORK/fio-$2.out"; return 1; }
+}
+
+# --- the end ---------------------------------------------------------------------------------------------------
+# What a test does last: ends the devices and the backends as a user would.
+leave_nothing() {
+    local pid
+    del --all
+    for pid in "${backends[@]}"; do [[ -z $pid ]] || stop_backend "$pid"; done
+    rm -rf "$REGIONS"
+}
+
+# Says what is left of a test on the machine; nothing if all is well.
+left_behind() {
+    local found=()
+    mapfile -t found < <(
+        ls -d /dev/ublk[bc]* /sys/block/ublkb* /sys/class/ublk-char/* /run/muenblock/* 2>/dev/null
+        pgrep -la "$PROGRAMS"
+        pgrep -la '^(fio|dd)$'
+        losetup --noheadings --list --output NAME,BACK-FILE
+        find /dev/mapper -mindepth 1 -not -name control
+        tail -n +2 /proc/swaps
+        awk '$2 ~ /^\/mnt\/./' /proc/mounts
+        find /dev/shm -mindepth 1 -maxdepth 1 -not -path "$WORK"
+    )
+    echo -n "${found[*]}"
+}
+
+# After a failed test: what holds devices goes first, then their servers, then the devices.
+clean_up_by_force() {
+    {
+        pkill -KILL -x 'fio|dd'
+        awk '$2 ~ /^\/mnt\/./ { print $2 }' /proc/mounts | tac | xargs -r -n1 umount -l
+        tail -n +2 /proc/swaps | awk '{ print $1 }' | xargs -r swapoff
+        dmsetup remove_all --force
+        losetup -D
+        timeout 20 muenblock-ublk del --all
+        pkill -KILL "$PROGRAMS"
+        sleep 1
+        timeout 20 muenblock-ublk del --all
+        rm -rf /run/muenblock/* "$REGIONS"
+        find /dev/shm -mindepth 1 -maxdepth 1 -not -path "$WORK" -exec rm -rf {} +
+    } >/dev/null 2>&1 || true
+}

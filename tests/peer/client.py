@@ -1,0 +1,530 @@
+#!/usr/bin/env python3
+"""A muenblock 2.0 client: the side that asks. A library, and a command line (see --help).
+
+It behaves like a plain Linux client (random epoch, tags used once) or like the original Ada client (always epoch 1,
+fixed tags), and knows no extension: it asks for no features and announces no sleep.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import secrets
+import sys
+import time
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+import muenblock
+import shmstream
+from muenblock import Kind, Request, Response, Status
+from shmstream import Geometry, Reader, Region, Result, Writer
+
+SLEEP_SECONDS_MIN = 0.00005
+SLEEP_SECONDS_MAX = 0.002
+
+
+class PeerError(Exception):
+    """The server did something that the protocol forbids, or nothing at all."""
+
+
+class SessionLost(Exception):
+    """The server's channel ended or began anew: what was in flight will not be answered."""
+
+
+class RequestFailed(Exception):
+    """An answer with a status other than 0."""
+
+    def __init__(self, request: Request, status: int):
+        super().__init__(f"{Kind(request.kind).name} of {request.length} bytes at {request.device_offset} "
+                         f"was answered with {status}")
+        self.status = status
+
+
+class Dialect(NamedTuple):
+    """What tells clients apart."""
+
+    name: str
+    epoch: Optional[int]            # None: a random one each time
+    reset_tag: Optional[int]        # None: the next one
+    info_tags: Dict[Kind, int]      # empty: the next one
+    first_tag: Optional[int]        # of I/O, with the number in flight added; None: a random one and then the next
+    sync_tag: Optional[int]
+    habits: shmstream.ReaderHabits
+    batch: int                      # answers taken at once
+    drains: bool                    # before the first answer is awaited: Ada's attempt has no effect
+
+
+LINUX = Dialect("linux", None, None, {}, None, None, shmstream.LINUX, batch=256, drains=True)
+ADA = Dialect("ada", 1, 0, {Kind.MAX_DEVICES: 1, Kind.MEDIA_BLOCKS: 10, Kind.BLOCK_LENGTH: 11,
+                            Kind.MAX_BLOCKS_COUNT: 12, Kind.GET_SMART: 0x534D4152},
+              0x1000, 0x15, shmstream.ADA, batch=1, drains=True)
+# As the original really does it: its drain is undone by the first read's synchronisation, so that a second run
+# against the same server takes the answers of the first one for its own.
+ADA_ORIGINAL = ADA._replace(name="ada-original", drains=False)
+DIALECTS = {dialect.name: dialect for dialect in (LINUX, ADA, ADA_ORIGINAL)}
+
+
+class Device(NamedTuple):
+    blocks: int
+    block_length: int
+    max_blocks: int
+
+    @property
+    def size(self) -> int:
+        return self.blocks * self.block_length
+
+
+class Client:
+    """One connection. Not for several threads."""
+
+    def __init__(self, connection: muenblock.Connection, region_dir: str, dialect: Dialect = LINUX,
+                 offset_unit: int = muenblock.SECTOR_BYTES, timeout: float = 20):
+        self.dialect = dialect
+        self.offset_unit = offset_unit
+        self.timeout = timeout
+        self.request_region = Region(os.path.join(region_dir, connection.request), writable=True)
+        self.response_region = Region(os.path.join(region_dir, connection.response), writable=False)
+        self.buffer_region = Region(os.path.join(region_dir, connection.buffer), writable=True)
+        self.buffer = self.buffer_region.bytes
+        self.writer = Writer(self.request_region, Geometry(connection.request_protocol, muenblock.REQUEST_BYTES))
+        self.reader = Reader(self.response_region, Geometry(connection.response_protocol, muenblock.RESPONSE_BYTES),
+                             dialect.habits)
+        self.in_flight_max = min(self.writer.elements, self.reader.slots)
+        self.in_flight: Dict[int, Request] = {}
+        self.devices: List[Device] = []
+        self.passed_over = 0    # answers before that to the Reset
+        self._next_tag = secrets.randbits(32)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self, deactivate: bool = True) -> None:
+        if deactivate and self.dialect.epoch is None:
+            self.writer.deactivate()
+        for region in (self.request_region, self.response_region, self.buffer_region):
+            region.close()
+
+    # --- a session ------------------------------------------------------------------------------------------------
+    def connect(self, initialise: bool = True) -> List[Device]:
+        """Section 4 of the specification, "Life of a connection", until the devices are known."""
+        deadline = time.monotonic() + self.timeout
+        self.in_flight.clear()
+        self.passed_over = 0
+        if initialise:
+            self.writer.initialise(self.dialect.epoch)
+        if self.dialect.drains:
+            self.reader.drain()
+        else:
+            self.reader.drain_as_ada()
+        self._wait(lambda: self.response_region.words[shmstream.EPOCH] != 0, deadline, "an active response channel")
+        if self.dialect.drains and self.reader.epoch == 0:
+            self.reader.drain()
+        while True:
+            try:
+                self._reset(deadline)
+                self.devices = self._ask_devices(deadline)
+                return self.devices
+            except SessionLost:
+                # The server began anew just now: what was asked before is lost.
+                self.in_flight.clear()
+
+    def _reset(self, deadline: float) -> None:
+        reset = Request(Kind.RESET, tag=self._tag(self.dialect.reset_tag))
+        self.send(reset)
+
+        def look() -> bool:
+            for response in iter(lambda: next(iter(self._receive(1)), None), None):
+                if response[:3] == reset[:3]:
+                    if response.status != Status.OK:
+                        raise PeerError(f"Reset was answered with {response.status}")
+                    return True
+                self.passed_over += 1
+            return False
+        self._wait(look, deadline, "the answer to Reset")
+        self.in_flight.clear()
+
+    def _ask_devices(self, deadline: float) -> List[Device]:
+        count = self.ask(Kind.MAX_DEVICES, deadline=deadline)[0]
+        if not 0 <= count <= 0xFFFF:
+            raise PeerError(f"{count} devices")
+        devices = [Device(*self.ask(Kind.MEDIA_BLOCKS, Kind.BLOCK_LENGTH, Kind.MAX_BLOCKS_COUNT,
+                                    device=device, deadline=deadline)) for device in range(count)]
+        for device in devices:
+            if 0 in device or device.block_length % muenblock.SECTOR_BYTES or device.size >= 2 ** 63:
+                raise PeerError(f"a device that cannot be: {device}")
+        return devices
+
+    def ask(self, *kinds: int, device: int = 0, deadline: Optional[float] = None) -> List[int]:
+        """The values of info kinds, asked together."""
+        requests = [Request(kind, device, self._tag(self.dialect.info_tags.get(kind))) for kind in kinds]
+        return self.exchange(requests, deadline)
+
+    # --- requests and answers -------------------------------------------------------------------------------------
+    def _tag(self, fixed: Optional[int] = None) -> int:
+        if fixed is not None:
+            return fixed
+        while True:
+            self._next_tag = (self._next_tag + 1) % 2 ** 32
+            if self._next_tag not in self.in_flight:
+                return self._next_tag
+
+    def io_tag(self) -> int:
+        if self.dialect.first_tag is None:
+            return self._tag()
+        return next(tag for tag in range(self.dialect.first_tag, 2 ** 32) if tag not in self.in_flight)
+
+    def send(self, *requests: Request) -> None:
+        """Writes requests, as one batch."""
+        if len(self.in_flight) + len(requests) > self.in_flight_max:
+            raise ValueError("more in flight than the channels hold")
+        for request in requests:
+            if request.tag in self.in_flight:
+                raise ValueError(f"tag {request.tag:#x} is in flight")
+            self.in_flight[request.tag] = request
+        self.writer.write(*(request.pack() for request in requests))
+
+    def _receive(self, limit: int) -> List[Response]:
+        result, packets = self.reader.read_batch(limit)
+        if result is Result.SUCCESS:
+            return [Response.unpack(packet) for packet in packets]
+        if result is Result.NO_DATA:
+            return []
+        if result in (Result.EPOCH_CHANGED, Result.INACTIVE):
+            raise SessionLost(result.value)
+        raise PeerError(f"the response channel: {result.value}")
+
+    def receive(self) -> List[Response]:
+        """Answers that have come, each of which is to something in flight."""
+        responses = self._receive(self.dialect.batch)
+        for response in responses:
+            request = self.in_flight.pop(response.tag, None)
+            if request is None:
+                raise PeerError(f"an answer that nothing asked for: {response}")
+            if (request.kind, request.device) != (response.kind, response.device):
+                raise PeerError(f"{request} was answered with {response}")
+        return responses
+
+    def exchange(self, requests: List[Request], deadline: Optional[float] = None) -> List[int]:
+        """Sends requests and returns their statuses, when all are there."""
+        statuses: Dict[int, int] = {}
+        self.send(*requests)
+
+        def look() -> bool:
+            statuses.update((response.tag, response.status) for response in self.receive())
+            return all(request.tag in statuses for request in requests)
+        self._wait(look, deadline, f"answers to {requests}")
+        return [statuses[request.tag] for request in requests]
+
+    def wait_for_answers(self, seconds: Optional[float] = None) -> List[Response]:
+        """At least one answer."""
+        responses: List[Response] = []
+        deadline = time.monotonic() + (self.timeout if seconds is None else seconds)
+        self._wait(lambda: responses.extend(self.receive()) or responses, deadline,
+                   f"one of {len(self.in_flight)} answers")
+        return responses
+
+    def _wait(self, look: Callable[[], object], deadline: Optional[float], what: str) -> None:
+        deadline = deadline or time.monotonic() + self.timeout
+        pause = SLEEP_SECONDS_MIN
+        while not look():
+            if time.monotonic() > deadline:
+                raise PeerError(f"{what}: not in time")
+            time.sleep(pause)
+            pause = min(pause * 2, SLEEP_SECONDS_MAX)
+
+    # --- I/O, one after the other; positions and lengths in bytes ---------------------------------------------------
+    def request(self, kind: int, device: int, position: int, length: int, buffer: int) -> Request:
+        return Request(kind, device, self.io_tag(), length, position // self.offset_unit, buffer)
+
+    def transfer(self, kind: int, device: int, position: int, length: int, buffer: int = 0) -> None:
+        """Reads, writes or discards in pieces of at most Max_Blocks_Count."""
+        largest = self.devices[device].max_blocks * self.devices[device].block_length
+        for done in range(0, length, largest):
+            request = self.request(kind, device, position + done, min(largest, length - done), buffer + done)
+            status, = self.exchange([request])
+            if status != Status.OK:
+                raise RequestFailed(request, status)
+
+    def read(self, device: int, position: int, length: int, buffer: int = 0) -> bytes:
+        self.transfer(Kind.READ, device, position, length, buffer)
+        return bytes(self.buffer[buffer:buffer + length])
+
+    def write(self, device: int, position: int, content: bytes, buffer: int = 0) -> None:
+        self.buffer[buffer:buffer + len(content)] = content
+        self.transfer(Kind.WRITE, device, position, len(content), buffer)
+
+    def discard(self, device: int, position: int, length: int) -> None:
+        self.transfer(Kind.DISCARD, device, position, length)
+
+    def sync(self, device: int) -> None:
+        request = Request(Kind.SYNC, device, self._tag(self.dialect.sync_tag))
+        status, = self.exchange([request])
+        if status != Status.OK:
+            raise RequestFailed(request, status)
+
+
+class VerifiedLoad:
+    """Random reads, writes, discards and syncs with many in flight, where every read is compared with a model.
+
+    Requests in flight never overlap, unless both read. A server that ends and comes back is met with a new handshake
+    and with everything again that was in flight.
+    """
+
+    KINDS = (Kind.READ, Kind.WRITE, Kind.DISCARD, Kind.SYNC)
+    WEIGHTS = (48, 46, 4, 2)
+
+    def __init__(self, client: Client, device: int = 0, area: int = 8 << 20, depth: int = 64, largest: int = 64 << 10,
+                 seed: int = 1, buffer_start: int = 0, merge_safe: bool = False, reconnect: bool = False):
+        self.client, self.device, self.depth = client, device, depth
+        self.block = client.devices[device].block_length
+        self.area = min(area, client.devices[device].size) // self.block * self.block
+        self.largest = min(largest, client.devices[device].max_blocks * self.block) // self.block * self.block
+        self.random = random.Random(seed)
+        self.noise = self.random.randbytes(1 << 20)
+        self.merge_safe, self.reconnect = merge_safe, reconnect
+        self.slots = [buffer_start + slot * self.largest for slot in range(depth)]
+        if not self.largest or self.slots[-1] + self.largest > len(client.buffer):
+            raise ValueError(f"{depth} requests of {self.largest} bytes do not fit into the buffer")
+        self.model = bytearray(self.area)
+        self.known = bytearray(self.area // self.block)     # 1: the block is in the model
+        self.busy: Dict[int, Request] = {}                  # in flight, by tag, with what has to be known of it:
+        self.writes: Dict[int, bytes] = {}
+        self.counts = {kind: 0 for kind in self.KINDS}
+        self.compared = self.sessions_lost = 0
+
+    def position(self, request: Request) -> int:
+        return request.device_offset * self.client.offset_unit
+
+    def _may_be_sent(self, request: Request) -> bool:
+        """Whether it neither overlaps what is in flight nor makes up a pair that the Ada server would merge wrongly."""
+        start, end = self.position(request), self.position(request) + request.length
+        for other in self.busy.values():
+            if other.kind == Kind.SYNC:
+                continue
+            if {request.kind, other.kind} != {Kind.READ} and \
+                    start < self.position(other) + other.length and self.position(other) < end:
+                return False
+            if self.merge_safe and request.kind == other.kind:
+                for first, second in ((request, other), (other, request)):
+                    if first.device_offset + first.length == second.device_offset and \
+                            first.buffer_offset + first.length == second.buffer_offset:
+                        return False
+        return True
+
+    def _submit(self) -> None:
+        """Fills the slots that are free, as one batch."""
+        batch = []
+        while len(self.busy) < self.depth:
+            kind, = self.random.choices(self.KINDS, self.WEIGHTS)
+            if kind == Kind.SYNC:
+                if self.client.dialect.sync_tag in self.client.in_flight or \
+                        any(other.kind == Kind.SYNC for other in batch):
+                    continue
+                request = Request(kind, self.device, self.client.dialect.sync_tag or self._free_tag(batch))
+            else:
+                length = self.block * self.random.choice(
+                    (1, self.random.randint(1, 16), self.random.randint(1, self.largest // self.block)))
+                length = min(length, self.largest)
+                position = self.random.randrange((self.area - length) // self.block + 1) * self.block
+                used = {other.buffer_offset for other in self.busy.values() if other.kind != Kind.SYNC}
+                slot = self.random.choice([slot for slot in self.slots if slot not in used])
+                request = Request(kind, self.device, self._free_tag(batch), length,
+                                  position // self.client.offset_unit, slot)
+                if not self._may_be_sent(request):
+                    break
+                self._prepare(request)
+            self.busy[request.tag] = request
+            batch.append(request)
+        if batch:
+            self.client.send(*batch)
+
+    def _free_tag(self, batch: List[Request]) -> int:
+        tags = {request.tag for request in batch}
+        first = self.client.dialect.first_tag
+        if first is None:
+            return self.client.io_tag()
+        return next(tag for tag in range(first, 2 ** 32) if tag not in self.client.in_flight and tag not in tags)
+
+    def _prepare(self, request: Request) -> None:
+        slot, blocks = request.buffer_offset, self._blocks(request)
+        if request.kind == Kind.WRITE:
+            at = self.random.randrange(len(self.noise) - request.length)
+            content = self.noise[at:at + request.length]
+            self.writes[request.tag] = content
+            self.client.buffer[slot:slot + request.length] = content
+        elif request.kind == Kind.READ:
+            # What a read leaves untouched must not pass for what was there.
+            self.client.buffer[slot:slot + request.length] = b"\xee" * request.length
+        if request.kind != Kind.READ:
+            self.known[blocks] = bytes(blocks.stop - blocks.start)
+
+    def _blocks(self, request: Request) -> slice:
+        start = self.position(request) // self.block
+        return slice(start, start + request.length // self.block)
+
+    def _finish(self, response: Response) -> None:
+        request = self.busy.pop(response.tag)
+        if response.status != Status.OK:
+            raise RequestFailed(request, response.status)
+        self.counts[request.kind] += 1
+        if request.kind == Kind.WRITE:
+            start = self.position(request)
+            self.model[start:start + request.length] = self.writes.pop(request.tag)
+            blocks = self._blocks(request)
+            self.known[blocks] = b"\1" * (blocks.stop - blocks.start)
+        elif request.kind == Kind.READ:
+            self._compare(request, self.client.buffer[request.buffer_offset:request.buffer_offset + request.length])
+
+    def _compare(self, request: Request, found: memoryview) -> None:
+        start = self.position(request)
+        expected = self.model[start:start + request.length]
+        if found == expected and all(self.known[self._blocks(request)]):
+            self.compared += request.length
+            return
+        for index, known in enumerate(self.known[self._blocks(request)]):
+            piece = slice(index * self.block, (index + 1) * self.block)
+            if known:
+                self.compared += self.block
+                if found[piece] != expected[piece]:
+                    raise PeerError(f"wrong data: {request}, block {start // self.block + index}: "
+                                    f"{bytes(found[piece][:16]).hex()} instead of {expected[piece][:16].hex()}")
+
+    def turn(self) -> None:
+        """Sends what fits, and takes what has come."""
+        try:
+            self._submit()
+            for response in self.client.receive():
+                self._finish(response)
+        except SessionLost:
+            if not self.reconnect:
+                raise
+            self._again()
+
+    def _again(self) -> None:
+        self.sessions_lost += 1
+        before = [device[:2] for device in self.client.devices]
+        while True:
+            if [device[:2] for device in self.client.connect()] != before:
+                raise PeerError(f"the devices are others now: {self.client.devices} after {before}")
+            try:
+                self.client.send(*self.busy.values())
+                return
+            except SessionLost:
+                continue
+
+    def run(self, seconds: float, requests: Optional[int] = None) -> None:
+        """Goes on for a time, or until so many requests are done, and then takes the answers that are missing."""
+        end = time.monotonic() + seconds
+        done = 0
+        while time.monotonic() < end and (requests is None or done < requests):
+            self.turn()
+            now = sum(self.counts.values())
+            if now == done:
+                time.sleep(SLEEP_SECONDS_MIN)
+            done = now
+        self.finish()
+
+    def finish(self) -> None:
+        """Takes the answers that are missing, and reads everything once more."""
+        deadline = time.monotonic() + self.client.timeout
+        while self.busy:
+            try:
+                for response in self.client.receive():
+                    self._finish(response)
+            except SessionLost:
+                if not self.reconnect:
+                    raise
+                self._again()
+            if time.monotonic() > deadline:
+                raise PeerError(f"{len(self.busy)} answers did not come in time, for example to "
+                                f"{next(iter(self.busy.values()))}")
+            time.sleep(SLEEP_SECONDS_MIN)
+        for start in range(0, self.area, self.largest):
+            length = min(self.largest, self.area - start)
+            content = self.client.read(self.device, start, length, self.slots[0])
+            self._compare(Request(Kind.READ, length=length, device_offset=start // self.client.offset_unit),
+                          memoryview(content))
+
+    def summary(self) -> str:
+        counts = ", ".join(f"{count} {kind.name.lower()}" for kind, count in self.counts.items())
+        return f"{counts}; {self.compared >> 20} MiB compared, {self.sessions_lost} sessions lost"
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+def ada_example(client: Client) -> List[int]:
+    """The session of muenblock.md section 6 after its first five requests, and whether what was written is read."""
+    length = 0x40000
+    smart = client.ask(Kind.GET_SMART)[0]
+    client.discard(0, 0, length)
+    content = hashlib.shake_128(b"muenblock").digest(length)
+    client.write(0, 0, content)
+    client.sync(0)
+    if client.read(0, 0, length, 0x40000) != content:
+        raise PeerError("the example read something else than it wrote")
+    return [smart]
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    parser = argparse.ArgumentParser(description="A muenblock 2.0 client.")
+    parser.add_argument("--conn", required=True, help="id:request:response:buffer[:request_protocol:response_protocol]")
+    parser.add_argument("--region-dir", default="/dev/shm/muenblock")
+    parser.add_argument("--dialect", choices=sorted(DIALECTS), default="linux")
+    parser.add_argument("--offset-unit", choices=("sectors", "bytes"), default="sectors")
+    parser.add_argument("--timeout", type=float, default=20, metavar="SECONDS")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("info", help="print the devices")
+    verbs.add_parser("example", help="the session of the original example program")
+    for name, text in (("read", "standard output gets the bytes"), ("write", "standard input has the bytes"),
+                       ("discard", ""), ("sync", "")):
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("--device", type=int, default=0)
+        if name != "sync":
+            verb.add_argument("--position", type=int, default=0, metavar="BYTES")
+        if name in ("read", "discard"):
+            verb.add_argument("--length", type=int, required=True, metavar="BYTES")
+    verify = verbs.add_parser("verify", help="random verified I/O; destroys what is there")
+    verify.add_argument("--device", type=int, default=0)
+    verify.add_argument("--seconds", type=float, default=5)
+    verify.add_argument("--depth", type=int, default=64)
+    verify.add_argument("--area", type=int, default=8 << 20, metavar="BYTES")
+    verify.add_argument("--largest", type=int, default=64 << 10, metavar="BYTES")
+    verify.add_argument("--seed", type=int, default=1)
+    verify.add_argument("--merge-safe", action="store_true", help="for the Ada server: no pairs that it merges wrongly")
+    verify.add_argument("--reconnect", action="store_true", help="go on when the server comes back")
+    options = parser.parse_args(arguments)
+
+    connection, = muenblock.parse_connections(options.conn)
+    unit = muenblock.SECTOR_BYTES if options.offset_unit == "sectors" else 1
+    with Client(connection, options.region_dir, DIALECTS[options.dialect], unit, options.timeout) as client:
+        client.connect()
+        if options.verb == "info":
+            for number, device in enumerate(client.devices):
+                print(f"device {number}: {device.blocks} blocks of {device.block_length} bytes, "
+                      f"at most {device.max_blocks} at once")
+        elif options.verb == "example":
+            print(f"SMART {ada_example(client)[0]}; wrote, synced, read and compared")
+        elif options.verb == "read":
+            sys.stdout.buffer.write(client.read(options.device, options.position, options.length))
+        elif options.verb == "write":
+            client.write(options.device, options.position, sys.stdin.buffer.read())
+        elif options.verb == "discard":
+            client.discard(options.device, options.position, options.length)
+        elif options.verb == "sync":
+            client.sync(options.device)
+        else:
+            load = VerifiedLoad(client, options.device, options.area, options.depth, options.largest, options.seed,
+                                merge_safe=options.merge_safe, reconnect=options.reconnect)
+            load.run(options.seconds)
+            print(load.summary())
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (PeerError, SessionLost, RequestFailed, OSError, ValueError) as error:
+        print(f"client.py: {error}", file=sys.stderr)
+        sys.exit(1)
