@@ -22,6 +22,9 @@ internal sealed partial class ConnectionThread : IDisposable
     // More requests under way than this keep both ends busy without looking.
     private const int FewUnderWay = 4;
 
+    // Sessions begin and end by the hand of an operator; what comes more often than this is a client gone wrong.
+    private const int SessionLinesInMinute = 20;
+
     private const ulong StopCompletion = ulong.MaxValue - 2;
 
     private readonly Connection _connection;
@@ -116,6 +119,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly uint _id;
         private readonly ILogger _log;
         private readonly AllocationMeter _meter = new();
+        private readonly LineBudget _budget;
         private ulong _requestsBefore;
 
         public unsafe Loop(ConnectionThread owner, Ring ring)
@@ -125,6 +129,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _ring = ring;
             _log = owner._log;
             _id = connection.Name.Id;
+            _budget = new LineBudget(_log, $"connection {_id}, sessions", SessionLinesInMinute);
             _requests = new ChannelReader<Request>(connection.Request.Memory, connection.Request.Length, connection.Name.RequestProtocol);
             _responses = new ChannelWriter<Response>(connection.Response.Memory, connection.Response.Length, connection.Name.ResponseProtocol);
             _signal = new PeerSignal<Request, Response>(ring, _requests, _responses, owner._options.Wait, owner._options.Spin);
@@ -230,23 +235,23 @@ internal sealed partial class ConnectionThread : IDisposable
                     return true;
                 case ReadStatus.NewEpoch:
                     BeginSession();
-                    LogClient(_log, _id);
+                    if (_budget.Allows()) LogClient(_log, _id);
                     _requestsBefore = _machine.Requests;
                     _meter.Restart();
                     return true;
                 case ReadStatus.Inactive:
                     BeginSession();
-                    LogClientLeft(_log, _id, _machine.Requests - _requestsBefore, _meter.Bytes, _meter.Collections);
+                    if (_budget.Allows()) LogClientLeft(_log, _id, _machine.Requests - _requestsBefore, _meter.Bytes, _meter.Collections);
                     return true;
                 case ReadStatus.Incompatible:
                     BeginSession();
-                    LogIncompatible(_log, _id, _requests.DescribeHeader());
+                    if (_budget.Allows()) LogIncompatible(_log, _id, _requests.DescribeHeader());
                     return true;
                 default:
                     // Requests are lost, and nobody knows which: all of the session is void. A new epoch tells the client.
                     BeginSession();
                     _signal.Initialise();
-                    LogOverrun(_log, _id, _requests.Elements);
+                    if (_budget.Allows()) LogOverrun(_log, _id, _requests.Elements);
                     return true;
             }
         }

@@ -26,6 +26,9 @@ internal sealed class ServingMachine<TDisks, TResponses>
     // The kernel asks for a repeat (EINTR, EAGAIN) only in passing. One that never stops asking is a failure.
     private const byte MostRetries = 100;
 
+    private const ulong Unknown = 0; // the answer to a question that has none (muenblock, section 1)
+    private const ushort FirstQuestion = 0x10; // kinds from here on ask for a value, but for Reset
+
     private const int Eintr = 4; // asm-generic/errno-base.h
     private const int Eagain = 11;
     private const int Eio = 5;
@@ -187,9 +190,8 @@ internal sealed class ServingMachine<TDisks, TResponses>
 
         if (request.Device >= _devices.Length)
         {
-            // As the original's servers: information requests are answered with "unknown".
-            if (!IsInformation(request.Kind)) _complaints.Broken(RequestRule.DeviceExists, request);
-            Answer(request, IsInformation(request.Kind) ? 0 : (ulong)Status.NotSupported);
+            if (AnswersWithStatus(request.Kind)) _complaints.Broken(RequestRule.DeviceExists, request);
+            Answer(request, AnswersWithStatus(request.Kind) ? (ulong)Status.NotSupported : Unknown);
             return;
         }
 
@@ -243,7 +245,7 @@ internal sealed class ServingMachine<TDisks, TResponses>
                 break;
             default:
                 _complaints.Broken(RequestRule.KindIsKnown, request);
-                Answer(request, (ulong)Status.NotSupported);
+                Answer(request, AnswersWithStatus(request.Kind) ? (ulong)Status.NotSupported : Unknown);
                 break;
         }
     }
@@ -389,5 +391,6 @@ internal sealed class ServingMachine<TDisks, TResponses>
 
     private void Answer(in Request request, ulong status) => _responses.Answer(request.Kind, request.Device, request.Tag, status);
 
-    private static bool IsInformation(RequestKind kind) => (ushort)kind >= 0x10 && kind != RequestKind.Reset;
+    // The answer to a question is a value, in which 1 would mean something. Get_SMART is one of the questions, though it moves data.
+    private static bool AnswersWithStatus(RequestKind kind) => kind == RequestKind.Reset || ((ushort)kind < FirstQuestion && kind != RequestKind.GetSmart);
 }

@@ -57,7 +57,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
             return stopped || users.Any(user => !user.StartsWith(DeviceHolders.OpenIn, StringComparison.Ordinal));
         });
         if (stopped) return;
-        string use = users.Count == 0 ? "in use, by whom cannot be seen from here" : string.Join(", ", users);
+        string use = users.Count == 0 ? "in use, by whom cannot be seen from here (the kernel itself, where it still waits for the partition table)" : string.Join(", ", users);
         throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is {use}: end that use, then delete it again; nothing was stopped");
     }
 

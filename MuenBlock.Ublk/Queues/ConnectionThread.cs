@@ -138,7 +138,10 @@ internal sealed partial class ConnectionThread : IDisposable
         // More I/Os in flight than this keep both ends busy without looking.
         private const int FewInFlight = 4;
 
-        private const int MostStrayLines = 10; // the server decides how many strays there are
+        // Servers come and go by the hand of an operator; what comes more often than this is a server gone wrong.
+        private const int ServerLinesInMinute = 20;
+
+        private const int StrayLinesInMinute = 10; // enough to see what is wrong
         private const int SectorShift = 9;
         private const int Enodev = 19; // UBLK_IO_RES_ABORT, linux/ublk_cmd.h
 
@@ -155,6 +158,8 @@ internal sealed partial class ConnectionThread : IDisposable
         private DeviceQueue[] _queues = [];
         private QueueCommands _commands;
         private readonly AllocationMeter _meter = new();
+        private readonly LineBudget _budget;
+        private readonly LineBudget _strayBudget;
         private ulong _ios;
         private int _depth = 1;
         private int _open;
@@ -166,6 +171,8 @@ internal sealed partial class ConnectionThread : IDisposable
             _owner = owner;
             _log = owner._log;
             _id = regions.Name.Id;
+            _budget = new LineBudget(_log, $"connection {_id}, the server's coming and going", ServerLinesInMinute);
+            _strayBudget = new LineBudget(_log, $"connection {_id}, responses that nobody asked for", StrayLinesInMinute);
             _ring = ring;
             _requests = new ChannelWriter<Request>(regions.Request.Memory, regions.Request.Length, regions.Name.RequestProtocol);
             _responses = new ChannelReader<Response>(regions.Response.Memory, regions.Response.Length, regions.Name.ResponseProtocol);
@@ -219,25 +226,25 @@ internal sealed partial class ConnectionThread : IDisposable
             _signal.PeerWakes = (serverFeatures & PeerFeatures.Futex) != 0;
             _owner._devices = _session.Devices.ToArray();
             _owner._greeted.Set();
-            LogReady(_log, _id, serverFeatures, replayed);
+            if (_budget.Allows()) LogReady(_log, _id, serverFeatures, replayed);
         }
 
         void ISessionEvents.Refused(string rule)
         {
             if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Peer, $"connection {_id}: the server broke a rule: {rule}");
             _owner._greeted.Set();
-            LogRefused(_log, _id, rule);
+            if (_budget.Allows()) LogRefused(_log, _id, rule);
         }
 
         void ISessionEvents.NoAnswer(RequestKind question, ushort device)
         {
             _owner._state = $"it did not answer {question}";
-            LogNoAnswer(_log, _id, question, device);
+            if (_budget.Allows()) LogNoAnswer(_log, _id, question, device);
         }
 
         void ISessionEvents.Stray(in Response response)
         {
-            if (_session.Strays <= MostStrayLines) LogStray(_log, _id, response.Kind, response.Device, response.Tag);
+            if (_strayBudget.Allows()) LogStray(_log, _id, response.Kind, response.Device, response.Tag);
         }
 
         private bool CollectCompletions()
@@ -305,15 +312,19 @@ internal sealed partial class ConnectionThread : IDisposable
                     BeginSession();
                     return true;
                 case ReadStatus.Overrun:
-                    LogOverrun(_log, _id);
+                    if (_budget.Allows()) LogOverrun(_log, _id);
                     BeginSession();
                     return true;
                 case ReadStatus.Incompatible:
-                    _owner._state = _responses.DescribeHeader();
-                    LogIncompatible(_log, _id, _owner._state);
+                    if (_budget.Allows())
+                    {
+                        _owner._state = _responses.DescribeHeader();
+                        LogIncompatible(_log, _id, _owner._state);
+                    }
+
                     break;
                 default:
-                    LogServerLeft(_log, _id, _session.Count);
+                    if (_budget.Allows()) LogServerLeft(_log, _id, _session.Count);
                     break;
             }
 
@@ -366,34 +377,4 @@ internal sealed partial class ConnectionThread : IDisposable
             return Math.Max(0, _session.Deadline - Environment.TickCount64) * nanosecondsInMillisecond;
         }
     }
-
-    [LoggerMessage(10, LogLevel.Information, "connection {Connection}: ready; the server knows {Features}; {Replayed} I/Os were sent again")]
-    private static partial void LogReady(ILogger log, uint connection, PeerFeatures features, ulong replayed);
-
-    [LoggerMessage(11, LogLevel.Error, "connection {Connection}: the server is refused, rule {Rule}; I/O fails until it keeps to it")]
-    private static partial void LogRefused(ILogger log, uint connection, string rule);
-
-    [LoggerMessage(12, LogLevel.Warning, "connection {Connection}: no answer to {Question} of device {Device}; beginning anew")]
-    private static partial void LogNoAnswer(ILogger log, uint connection, RequestKind question, ushort device);
-
-    [LoggerMessage(13, LogLevel.Warning, "connection {Connection}: dropped a response that nobody asked for: kind {Kind}, device {Device}, tag {Tag}")]
-    private static partial void LogStray(ILogger log, uint connection, RequestKind kind, ushort device, uint tag);
-
-    [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the server is gone; {Count} I/Os wait for its return")]
-    private static partial void LogServerLeft(ILogger log, uint connection, int count);
-
-    [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: the response channel is not what was agreed: {Header}; waiting for another server")]
-    private static partial void LogIncompatible(ILogger log, uint connection, string header);
-
-    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: session dropped, rule ResponsesFitTheChannel: the server wrote more than the channel holds; beginning anew")]
-    private static partial void LogOverrun(ILogger log, uint connection);
-
-    [LoggerMessage(17, LogLevel.Error, "connection {Connection}: the driver refused a tag of /dev/ublkb{Id} with error {Error}")]
-    private static partial void LogFetchFailed(ILogger log, uint connection, int id, int error);
-
-    [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended after {Ios} I/Os; {Replayed} were sent again, {Strays} stray responses were dropped; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
-    private static partial void LogEnded(ILogger log, uint connection, ulong ios, ulong replayed, ulong strays, long bytes, int collections);
-
-    [LoggerMessage(19, LogLevel.Error, "connection {Connection}: ended by a failure")]
-    private static partial void LogFailed(ILogger log, uint connection, Exception failure);
 }

@@ -2,7 +2,7 @@
 """A muenblock 2.0 client: the side that asks. A library, and a command line (see --help).
 
 It behaves like a plain Linux client (random epoch, tags used once) or like the original Ada client (always epoch 1,
-fixed tags), and knows no extension: it asks for no features and announces no sleep.
+fixed tags). It asks for no features and announces no sleep, unless it is told to.
 """
 
 import argparse
@@ -16,11 +16,13 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 
 import muenblock
 import shmstream
+import wake
 from muenblock import Kind, Request, Response, Status
 from shmstream import Geometry, Reader, Region, Result, Writer
 
 SLEEP_SECONDS_MIN = 0.00005
 SLEEP_SECONDS_MAX = 0.002
+BELL_SECONDS_MAX = 5    # a sleep that is as long has missed its wake
 
 
 class PeerError(Exception):
@@ -78,7 +80,8 @@ class Client:
     """One connection. Not for several threads."""
 
     def __init__(self, connection: muenblock.Connection, region_dir: str, dialect: Dialect = LINUX,
-                 offset_unit: int = muenblock.SECTOR_BYTES, timeout: float = 20):
+                 offset_unit: int = muenblock.SECTOR_BYTES, timeout: float = 20,
+                 features: bool = False):
         self.dialect = dialect
         self.offset_unit = offset_unit
         self.timeout = timeout
@@ -94,6 +97,8 @@ class Client:
         self.devices: List[Device] = []
         self.passed_over = 0    # answers before that to the Reset
         self._next_tag = secrets.randbits(32)
+        self._wants_bell = features
+        self.bell: Optional[wake.Bell] = None       # there once the server has agreed
 
     def __enter__(self) -> "Client":
         return self
@@ -104,6 +109,9 @@ class Client:
     def close(self, deactivate: bool = True) -> None:
         if deactivate and self.dialect.epoch is None:
             self.writer.deactivate()
+        if self.bell:
+            self.bell.ring(began_anew=True)
+            self.bell.close()
         for region in (self.request_region, self.response_region, self.buffer_region):
             region.close()
 
@@ -115,6 +123,8 @@ class Client:
         self.passed_over = 0
         if initialise:
             self.writer.initialise(self.dialect.epoch)
+            if self.bell:
+                self.bell.ring(began_anew=True)
         if self.dialect.drains:
             self.reader.drain()
         else:
@@ -125,6 +135,8 @@ class Client:
         while True:
             try:
                 self._reset(deadline)
+                if self._wants_bell:
+                    self._agree(deadline)
                 self.devices = self._ask_devices(deadline)
                 return self.devices
             except SessionLost:
@@ -145,6 +157,14 @@ class Client:
             return False
         self._wait(look, deadline, "the answer to Reset")
         self.in_flight.clear()
+
+    def _agree(self, deadline: float) -> None:
+        """Asks once for a server that wakes by futex. (One that does not know the kind may not answer: no default.)"""
+        mine = wake.FEATURE_AGREES | wake.FEATURE_WAKES_BY_FUTEX
+        theirs, = self.exchange([Request(wake.FEATURES, tag=self._tag(), length=mine)], deadline)
+        if theirs & mine != mine:
+            raise PeerError(f"a server that does not wake by futex: its features are {theirs:#x}")
+        self.bell = self.bell or wake.Bell(self.request_region, self.response_region, self.reader)
 
     def _ask_devices(self, deadline: float) -> List[Device]:
         count = self.ask(Kind.MAX_DEVICES, deadline=deadline)[0]
@@ -185,6 +205,8 @@ class Client:
                 raise ValueError(f"tag {request.tag:#x} is in flight")
             self.in_flight[request.tag] = request
         self.writer.write(*(request.pack() for request in requests))
+        if self.bell:
+            self.bell.ring()
 
     def _receive(self, limit: int) -> List[Response]:
         result, packets = self.reader.read_batch(limit)
@@ -232,8 +254,11 @@ class Client:
         while not look():
             if time.monotonic() > deadline:
                 raise PeerError(f"{what}: not in time")
-            time.sleep(pause)
-            pause = min(pause * 2, SLEEP_SECONDS_MAX)
+            if self.bell:
+                self.bell.sleep(min(BELL_SECONDS_MAX, max(0.001, deadline - time.monotonic())))
+            else:
+                time.sleep(pause)
+                pause = min(pause * 2, SLEEP_SECONDS_MAX)
 
     # --- I/O, one after the other; positions and lengths in bytes ---------------------------------------------------
     def request(self, kind: int, device: int, position: int, length: int, buffer: int) -> Request:
@@ -473,6 +498,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--region-dir", default="/dev/shm/muenblock")
     parser.add_argument("--dialect", choices=sorted(DIALECTS), default="linux")
     parser.add_argument("--offset-unit", choices=("sectors", "bytes"), default="sectors")
+    parser.add_argument("--features", action="store_true", help="agree on waking by futex")
     parser.add_argument("--timeout", type=float, default=20, metavar="SECONDS")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("info", help="print the devices")
@@ -498,7 +524,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
     connection, = muenblock.parse_connections(options.conn)
     unit = muenblock.SECTOR_BYTES if options.offset_unit == "sectors" else 1
-    with Client(connection, options.region_dir, DIALECTS[options.dialect], unit, options.timeout) as client:
+    with Client(connection, options.region_dir, DIALECTS[options.dialect], unit, options.timeout,
+                options.features) as client:
         client.connect()
         if options.verb == "info":
             for number, device in enumerate(client.devices):

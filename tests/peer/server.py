@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A muenblock 2.0 server on image files or block devices: the side that answers. See --help.
 
-It is a plain server without extensions. --ada gives it the habits of the original Ada servers (ADA_HABITS), each of
+It is a plain server, without extensions unless it is told to (--features). --ada gives it the habits of the original Ada servers (ADA_HABITS), each of
 which can be chosen by name; --evil makes it break the protocol (evil.py).
 """
 
@@ -17,6 +17,7 @@ from typing import Callable, FrozenSet, List, Optional
 import evil
 import muenblock
 import shmstream
+import wake
 from muenblock import Kind, Request, Response, Smart, Status, answer
 from shmstream import Geometry, Reader, Region, Result, Writer
 
@@ -139,12 +140,19 @@ class Port:
         self.queues = [Queue() for _ in devices]
         self.out: List[Response] = []
         self.answered = 0
+        self.features = options.features
+        self.bell: Optional[wake.Bell] = None       # there once the client has agreed
         if "replay" not in self.habits:
             self.reader.drain()
         self.begin()
 
     def begin(self) -> None:
         self.writer.initialise(1 if "epoch-1" in self.habits else None)
+        if self.features:
+            # No hint covers a new epoch, and a client may have agreed with the server before this one.
+            bell = wake.Bell(self.response_region, self.request_region, self.reader)
+            bell.ring(began_anew=True)
+            bell.close()
 
     def turn(self) -> bool:
         """One batch of requests; whether there was anything to do."""
@@ -155,6 +163,7 @@ class Port:
                 self.begin()    # the client shall know
         elif result in (Result.EPOCH_CHANGED, Result.INCOMPATIBLE):
             self.queues = [Queue() for _ in self.devices]
+            self.bell = None
         for packet in packets:
             self._process(Request.unpack(packet))
         if result is Result.NO_DATA:
@@ -169,6 +178,8 @@ class Port:
         for start in range(0, len(responses), self.writer.elements):
             self.writer.write(*(response.pack() for response in responses[start:start + self.writer.elements]))
         self.answered += len(responses)
+        if responses and self.bell:
+            self.bell.ring()
 
     # --- one request ----------------------------------------------------------------------------------------------
     def _process(self, request: Request) -> None:
@@ -179,6 +190,11 @@ class Port:
             self._transfer(request)
         elif request.kind in (Kind.SYNC, Kind.RESET):
             self._barrier(request)
+        elif self.features and request.kind == wake.FEATURES:
+            mine = wake.FEATURE_AGREES | wake.FEATURE_WAKES_BY_FUTEX
+            if request.length & mine == mine:
+                self.bell = wake.Bell(self.response_region, self.request_region, self.reader)
+            self._answer(request, mine)
         elif not known or request.kind in (Kind.NONE, Kind.MAX_REQUESTS):
             if "silent" not in self.habits:
                 self._answer(request, self.writer.elements if request.kind == Kind.MAX_REQUESTS else
@@ -288,6 +304,7 @@ def parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser.add_argument("--block-length", type=int, default=512)
     parser.add_argument("--read-only", action="store_true")
     parser.add_argument("--discard", choices=("fill", "punch", "ignore"), default="fill", help="what a discard does")
+    parser.add_argument("--features", action="store_true", help="agree on waking by futex, with one connection only")
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="answer each batch in a random order")
     parser.add_argument("--ada", nargs="?", const="all", default=frozenset(), metavar="HABIT,…", type=chosen_habits,
                         help="the original's habits; all without a value")
@@ -327,6 +344,8 @@ class Server:
         while not self.end:
             if any([port.turn() for port in self.ports]):
                 pause = 0.0
+            elif len(self.ports) == 1 and self.ports[0].bell:
+                self.ports[0].bell.sleep(1)
             else:
                 time.sleep(pause)
                 pause = min(pause * 2 + 0.00001, IDLE_SECONDS_MAX)

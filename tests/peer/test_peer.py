@@ -43,6 +43,17 @@ class Plain(harness.PythonServerCase):
             self.assertEqual(probe.status(request), Status.IOERR, request)
 
 
+    def test_ends_that_sleep_wake_each_other(self) -> None:
+        self.serve(harness.LINUX_PAIR, self.image("image", 16 * MIB), "--features")
+        with harness.Probe(harness.LINUX_PAIR, self.regions, features=True) as sleeper:
+            sleeper.connect()
+            for _ in range(300):
+                sleeper.exchange([sleeper.request(Kind.READ, 0, 0, 4096, 0)])
+            self.assertGreater(sleeper.bell.sleeps, 100)
+            self.assertEqual(sleeper.bell.timeouts, 0)
+            client.VerifiedLoad(sleeper, depth=20).run(20, requests=300)
+
+
 class Ada(harness.PythonServerCase):
     def test_client_and_server_leave_the_recorded_session_behind(self) -> None:
         image = self.image("image", 64 * MIB)
@@ -114,7 +125,7 @@ class Evil(harness.PythonServerCase):
                 after = "0" if "geometry" in name or name == "many-devices" else "40"
                 program = self.serve(harness.LINUX_PAIR, self.image("image", 16 * MIB), "--evil", name,
                                      "--evil-after", after)
-                probe = harness.Probe(harness.LINUX_PAIR, self.regions, timeout=2)
+                probe = harness.Probe(harness.LINUX_PAIR, self.regions, timeout=1)
                 try:
                     with self.assertRaises((client.PeerError, client.RequestFailed, client.SessionLost)) as caught:
                         probe.connect()

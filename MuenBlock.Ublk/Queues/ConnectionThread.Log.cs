@@ -1,0 +1,38 @@
+using Microsoft.Extensions.Logging;
+using MuenBlock.Protocol.Messages;
+
+namespace MuenBlock.Ublk.Queues;
+
+/// <summary>What a connection's thread logs. None of it happens per I/O.</summary>
+internal sealed partial class ConnectionThread
+{
+    [LoggerMessage(10, LogLevel.Information, "connection {Connection}: ready; the server knows {Features}; {Replayed} I/Os were sent again")]
+    private static partial void LogReady(ILogger log, uint connection, PeerFeatures features, ulong replayed);
+
+    [LoggerMessage(11, LogLevel.Error, "connection {Connection}: the server is refused, rule {Rule}; I/O fails until it keeps to it")]
+    private static partial void LogRefused(ILogger log, uint connection, string rule);
+
+    [LoggerMessage(12, LogLevel.Warning, "connection {Connection}: no answer to {Question} of device {Device}; beginning anew")]
+    private static partial void LogNoAnswer(ILogger log, uint connection, RequestKind question, ushort device);
+
+    [LoggerMessage(13, LogLevel.Warning, "connection {Connection}: dropped a response that nobody asked for: kind {Kind}, device {Device}, tag {Tag}")]
+    private static partial void LogStray(ILogger log, uint connection, RequestKind kind, ushort device, uint tag);
+
+    [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the server is gone; {Count} I/Os wait for its return")]
+    private static partial void LogServerLeft(ILogger log, uint connection, int count);
+
+    [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: the response channel is not what was agreed: {Header}; waiting for another server")]
+    private static partial void LogIncompatible(ILogger log, uint connection, string header);
+
+    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: session dropped, rule ResponsesFitTheChannel: the server wrote more than the channel holds; beginning anew")]
+    private static partial void LogOverrun(ILogger log, uint connection);
+
+    [LoggerMessage(17, LogLevel.Error, "connection {Connection}: the driver refused a tag of /dev/ublkb{Id} with error {Error}")]
+    private static partial void LogFetchFailed(ILogger log, uint connection, int id, int error);
+
+    [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended after {Ios} I/Os; {Replayed} were sent again, {Strays} stray responses were dropped; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
+    private static partial void LogEnded(ILogger log, uint connection, ulong ios, ulong replayed, ulong strays, long bytes, int collections);
+
+    [LoggerMessage(19, LogLevel.Error, "connection {Connection}: ended by a failure")]
+    private static partial void LogFailed(ILogger log, uint connection, Exception failure);
+}
