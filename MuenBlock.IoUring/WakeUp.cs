@@ -14,7 +14,7 @@ public sealed unsafe partial class WakeUp : IDisposable
 
     // What all reads of all wake-ups go to. Nobody looks at it, and it is never freed: the kernel may still write there after
     // the ring and the wake-up of an armed read are gone.
-    private static readonly void* _sink = NativeMemory.AllocZeroed(CounterSize);
+    private static readonly void* s_sink = NativeMemory.AllocZeroed(CounterSize);
 
     private readonly SafeFileHandle _file;
 
@@ -53,7 +53,7 @@ public sealed unsafe partial class WakeUp : IDisposable
         ArgumentNullException.ThrowIfNull(ring);
         ObjectDisposedException.ThrowIf(_file.IsClosed, this);
         ref SubmissionEntry entry = ref ring.NextEntry();
-        entry.PrepareRead((int)_file.DangerousGetHandle(), _sink, CounterSize, 0);
+        entry.PrepareRead((int)_file.DangerousGetHandle(), s_sink, CounterSize, 0);
         entry.UserData = userData;
     }
 

@@ -96,7 +96,7 @@ internal static class ControlErrors
     {
         string likely = command switch
         {
-            UblkCommands.StartDevice => "the kernel reads the partition table then: the backend may not answer, its log and this program's say more; otherwise ",
+            UblkCommands.StartDevice => "every tag has to be fetched, and older kernels read the partition table, which the backend has to answer: the logs of both say more; otherwise ",
             UblkCommands.StopDevice or UblkCommands.TryStopDevice => "I/O that is under way has to end first: the backend may not answer, end it or start it again; otherwise ",
             UblkCommands.DeleteDevice => $"a process that has /dev/ublkc{id} or /dev/ublkb{id} open has to close it first: 'fuser -v' on them shows it; otherwise ",
             UblkCommands.EndUserRecovery => "the new server has to fetch every tag first: its log says more; otherwise ",

@@ -110,8 +110,8 @@ internal sealed partial class ControlPlane : IDisposable
     }
 
     /// <summary>
-    /// Makes a block device usable (START_DEV). Returns when every tag was fetched and the partition table has been read, so
-    /// another thread must be serving.
+    /// Makes a block device usable (START_DEV). Returns when every tag was fetched, so another thread must be serving. An older driver
+    /// reads the partition table before (6.12), a newer one goes on reading it afterwards (7.3), which keeps the device open meanwhile.
     /// </summary>
     /// <param name="id">The device.</param>
     /// <param name="pid">The serving process, which opened the character device.</param>

@@ -70,13 +70,13 @@ public sealed unsafe class FutexTests
     /// <summary>One word of a file, mapped twice, as two processes would map it.</summary>
     private sealed class SharedWord : IDisposable
     {
-        private static readonly size_t _pageSize = 4096;
+        private static readonly size_t s_pageSize = 4096;
         private readonly TestFile _file = new("/dev/shm");
 
         public SharedWord()
         {
-            First = (uint*)mmap(null, _pageSize, PROT_READ | PROT_WRITE, MAP_SHARED, _file.Descriptor, 0);
-            Second = (uint*)mmap(null, _pageSize, PROT_READ | PROT_WRITE, MAP_SHARED, _file.Descriptor, 0);
+            First = (uint*)mmap(null, s_pageSize, PROT_READ | PROT_WRITE, MAP_SHARED, _file.Descriptor, 0);
+            Second = (uint*)mmap(null, s_pageSize, PROT_READ | PROT_WRITE, MAP_SHARED, _file.Descriptor, 0);
             Assert.True(First != MAP_FAILED && Second != MAP_FAILED && First != Second);
         }
 
@@ -86,8 +86,8 @@ public sealed unsafe class FutexTests
 
         public void Dispose()
         {
-            _ = munmap(First, _pageSize);
-            _ = munmap(Second, _pageSize);
+            _ = munmap(First, s_pageSize);
+            _ = munmap(Second, s_pageSize);
             _file.Dispose();
         }
     }

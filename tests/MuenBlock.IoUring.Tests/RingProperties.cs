@@ -18,18 +18,18 @@ public sealed class RingProperties
 
     private sealed record Script(uint Entries, uint CompletionEntries, int Rung, bool Registered, Step[] Steps);
 
-    private static readonly Gen<Step> _step = Gen.Select(Gen.Enum<StepKind>(), Gen.Int[1, 20], (kind, count) => new Step(kind, count));
+    private static readonly Gen<Step> s_step = Gen.Select(Gen.Enum<StepKind>(), Gen.Int[1, 20], (kind, count) => new Step(kind, count));
 
-    private static readonly Gen<Script> _script =
+    private static readonly Gen<Script> s_script =
         from size in Gen.Int[0, 4]
         from larger in Gen.Int[0, 2]
         from rung in Gen.Int[0, 4]
         from registered in Gen.Bool
-        from steps in _step.Array[0, 60]
+        from steps in s_step.Array[0, 60]
         select new Script(1u << size, 1u << (size + larger), rung, registered, steps);
 
     [Fact]
-    public void Whatever_the_order_of_calls_every_entry_completes_exactly_once() => _script.Sample(Run, iter: 2000);
+    public void Whatever_the_order_of_calls_every_entry_completes_exactly_once() => s_script.Sample(Run, iter: 2000);
 
     private static void Run(Script script)
     {

@@ -11,7 +11,7 @@ public sealed unsafe partial class WaitingTests
     private const int User2 = 12; // SIGUSR2, asm/signal.h
 
     // Stays to the end of the process: a signal that is handled after the last handler is gone kills it.
-    private static readonly PosixSignalRegistration _handler =
+    private static readonly PosixSignalRegistration s_handler =
         PosixSignalRegistration.Create((PosixSignal)User2, context => context.Cancel = true);
 
     [Fact]
@@ -118,7 +118,7 @@ public sealed unsafe partial class WaitingTests
     [Fact]
     public void A_signal_ends_the_wait_and_loses_nothing()
     {
-        Assert.NotNull(_handler);
+        Assert.NotNull(s_handler);
         using WakeUp end = new();
         int thread = 0;
         bool returned = false;

@@ -195,7 +195,7 @@ public sealed class DriverTests : IDisposable
     [Fact]
     public void A_device_that_waits_for_another_server_can_be_removed()
     {
-        // Since 7.0 the partition table is read after START_DEV has returned: that would hold the device open, waiting as well.
+        // A newer driver reads the partition table after START_DEV has returned: that would hold the device open, waiting as well.
         int id = Start(out MemoryServer server, UblkFeatures.UserRecovery | UblkFeatures.UserRecoveryReissue | UblkFeatures.NoAutoPartitionScan);
         using (server)
         {

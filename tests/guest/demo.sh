@@ -15,7 +15,8 @@ steps=(show_disk serve add show_devices compare_speed copy_tree check_copy compa
     delete_devices stop_backend compare_on_the_disk prove_that_nothing_is_left)
 
 # --- how steps are run and shown ----------------------------------------------------------------------------------
-number=0 total=0 step_title='' reported='' failed_command=''
+number=0 total=0 step_title='' failure='' failed_command=''
+reported=''    # not empty: another process has said what failed
 colours=${DEMO_COLOURS:-}
 [[ ! -t 1 || ${NO_COLOR:-} ]] || colours=1
 bold='' good='' bad='' plain=''
@@ -49,11 +50,9 @@ go() {
     done
 }
 
-# Ends with a message that says what is wrong and what to do.
+# Ends this script with a message that says what is wrong and what to do. Not in a subshell.
 fail() {
-    reported=1
-    printf '%s        FAILED: %s%s\n' "$bad" "$1" "$plain" >&2
-    printf '%sdemo: failed%s%s\n' "$bad" "${step_title:+ in step $number of $total ($step_title)}" "$plain" >&2
+    failure=$1
     exit 1
 }
 
@@ -68,13 +67,15 @@ catch_failures() {
     trap 'exit 143' TERM
 }
 
-# Says why this script ends, where no step has said so.
+# Says why this script ends with a status other than 0, as its last words.
 report_failure() {
     [[ $1 != 0 && ! $reported ]] || return 0
-    case $1 in
-        129 | 130 | 143) printf '%sdemo: interrupted%s\n' "$bad" "$plain" >&2 ;;
-        *) (fail "'${failed_command:-?}' ended with status $1: its output, if any, is above") ;;
+    case $failure:$1 in
+        :129 | :130 | :143) failure=interrupted ;;
+        :*) failure="'${failed_command:-?}' ended with status $1, see above" ;;
     esac
+    printf '%s        FAILED: %s\ndemo: failed%s%s\n' "$bad" "$failure" \
+        "${step_title:+ in step $number of $total ($step_title)}" "$plain" >&2
 }
 
 # Waits until udev, on a machine that has it, has looked at new block devices, which keeps them in use.
@@ -115,7 +116,8 @@ serve() {
     local command=(muenblock-backend serve --conn "$CONNECTION" --device "$first:1,$folder/image:1" --create-regions
         "${region_option[@]}") i
     say "\$ ${command[*]} &"
-    "${command[@]}" 2>"$folder/backend.log" &
+    # In a session of its own: what interrupts this script would else end the backend before its devices.
+    setsid "${command[@]}" 2>"$folder/backend.log" </dev/null &
     backend=$!
     # A line for each disk says that all is open.
     for ((i = 0; i < 100; i++)); do
@@ -262,7 +264,7 @@ verify_data() {
         --verify_state_save=0 --output-format=terse --terse-version=3 --output="$folder/fio.out" ||
         fail "fio found wrong data or failed: $(tail -n 5 "$folder/fio.out")"
     # Terse fields: KiB read and written.
-    awk -F';' '/^3;/ { printf "%.1f MB written, %.1f MB read and verified\n", $47 * 1024 / 1e6, $6 * 1024 / 1e6
+    awk -F';' '/^3;/ { printf "%.1f MB written and verified, %.1f MB read\n", $47 * 1024 / 1e6, $6 * 1024 / 1e6
         exit !($6 > 0 && $47 > 0) }' "$folder/fio.out" >"$folder/verified" || fail 'fio reports no verified data'
     say "$(<"$folder/verified")"
 }
@@ -332,7 +334,7 @@ prove_that_nothing_is_left() {
     run rmdir "$regions"
     say "\$ muenblock-ublk list --json"
     say "$(muenblock-ublk list --json)"
-    local i left
+    local i left count
     # A serving process ends soon after its last device, not at the same time.
     for ((i = 0; i < STOP_SECONDS_MAX * 10; i++)); do
         all_there_is >"$folder/after"
@@ -342,29 +344,32 @@ prove_that_nothing_is_left() {
     done
     [[ ! $left ]] || fail "still there, and not before the demo: $left"
     for i in "${kinds[@]}"; do
-        left=$(sed -n "s/^${i#*:}: /as before: /p" "$folder/after")
-        say "$(printf '%-38s %s' "${i%:*}" "${left:-none}")"
+        count=$(grep -c "^${i#*:}: " "$folder/after") || left=none
+        say "$(printf '%-38s %s' "${i%:*}" "${left:-only $count that are not from here}")"
+        left=''
     done
 }
 
 # --- the whole ----------------------------------------------------------------------------------------------------
 # shellcheck disable=SC2317 # called by the trap
 clean_up() {
-    local status=$?
+    local status=$? device
     trap '' INT TERM HUP
     set +e
     if ((status)) && [[ -s $folder/backend.log ]]; then
-        echo 'the end of the logs, first the backend'"'"'s:' >&2
-        tail -n 20 "$folder/backend.log" >&2
-        find /run/muenblock -name '*.log' -newer "$folder/before" -exec tail -n 20 {} + >&2
+        say 'The ends of the logs, first the backend'"'"'s:'
+        tail -n 20 "$folder/backend.log" | indent
+        find /run/muenblock -name '*.log' -newer "$folder/before" -exec tail -n 20 {} + | indent
     fi
     if [[ $mounted || ${devices[*]} ]] && ! kill -0 "$backend" 2>/dev/null; then
-        # Their I/O waits until a backend is there again, and to unmount or delete them would wait with it.
-        say "left, since the backend is gone: ${devices[*]} $mounted $folder $regions" >&2
+        # I/O waits until there is a backend again, and to unmount or to delete anything now would wait with it.
+        say "Left, since the backend is gone: ${devices[*]} $mounted. To remove them, serve them again with the"
+        say "command above; then unmount, muenblock-ublk del, and remove $folder and $regions."
     else
         [[ ! $mounted ]] || umount "$mounted"
         settle
-        [[ ! ${devices[*]} ]] || muenblock-ublk del "${devices[@]}"
+        # One by one, so that one which cannot be deleted does not keep the other.
+        for device in "${devices[@]}"; do muenblock-ublk del "$device" >/dev/null; done
         [[ ! $backend ]] || end_backend
         rm -rf "$regions" "$folder"
     fi
