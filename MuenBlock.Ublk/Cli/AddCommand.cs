@@ -4,6 +4,7 @@ using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
+using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
 
 namespace MuenBlock.Ublk.Cli;
@@ -48,7 +49,7 @@ internal static class AddCommand
 
     private static readonly Option<string> s_logFile = new("--log-file")
     {
-        Description = $"Where the serving process logs. Default: a file in {BackgroundServer.StateDirectory}, which goes when the devices are deleted.",
+        Description = $"Where the serving process logs. Default: a file in {DeviceRecord.Directory}, which goes when the devices are deleted.",
         HelpName = "FILE",
     };
 

@@ -3,6 +3,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
+using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
 using static Tmds.Linux.LibC;
 
@@ -14,9 +15,6 @@ namespace MuenBlock.Ublk.Cli;
 /// </summary>
 internal static class BackgroundServer
 {
-    /// <summary>Where serving processes keep what others may want to know of them.</summary>
-    public const string StateDirectory = "/run/muenblock";
-
     private const string Variable = "MUENBLOCK_BACKGROUND_SERVER";
 
     // Ends the list of paths that the serving process prints. A path begins with a slash.
@@ -57,7 +55,7 @@ internal static class BackgroundServer
         Environment.SetEnvironmentVariable(Variable, null);
         _ = setsid();
         Environment.CurrentDirectory = "/";
-        string path = logFile is null ? Path.Combine(StateDirectory, $"server-{Environment.ProcessId}.log") : Path.GetFullPath(logFile);
+        string path = logFile is null ? DeviceRecord.ServerLog(Environment.ProcessId) : Path.GetFullPath(logFile);
         using FileStream stream = OpenLog(path);
         using ILoggerFactory factory = LineLog.To(stream, level);
         using var signals = new TerminationSignals();

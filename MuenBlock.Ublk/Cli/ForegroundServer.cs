@@ -41,7 +41,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             foreach (DeviceServer server in _servers)
             {
                 server.Dispose();
-                foreach (BlockDevice device in server.Devices) DeviceRecord.Delete(device.Id);
+                foreach (BlockDevice device in server.Devices) DeleteRecord(device.Id);
             }
         }
     }
@@ -57,6 +57,12 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             // Whoever uses a device would lose what it wrote. A program that must go at once is killed, and knows what it does.
             LogInUse(log, string.Join("; ", users));
         }
+    }
+
+    /// <summary>Once a device is gone its id may be another server's, and the record with it.</summary>
+    private static void DeleteRecord(int id)
+    {
+        if (DeviceRecord.TryLoad(id)?.Pid == Environment.ProcessId) DeviceRecord.Delete(id);
     }
 
     private DeviceRecord Record(ServerOptions options, BlockDevice device) => new()

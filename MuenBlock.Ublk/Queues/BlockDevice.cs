@@ -70,7 +70,7 @@ internal sealed class BlockDevice
         }
     }
 
-    /// <summary>Makes the device usable. Its tags are being fetched; the kernel reads its partition table before this returns.</summary>
+    /// <summary>Makes the device usable. Its tags are being fetched. The kernel reads its partition table meanwhile, or soon after (since 7.x).</summary>
     public void Start() => _control.Start(Id, Environment.ProcessId);
 
     /// <summary>Ends the device: what is in flight completes, then its queue is aborted. The connection thread must be running.</summary>

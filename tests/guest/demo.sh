@@ -205,9 +205,9 @@ read_result() {
 }
 
 mount_on() {
+    mkdir -p "$folder/mnt"
+    run mount "$@" "$folder/mnt"
     mounted=$folder/mnt
-    mkdir -p "$mounted"
-    run mount "$@" "$mounted"
 }
 
 unmount() {
@@ -271,10 +271,11 @@ verify_data() {
 
 delete_devices() {
     title 'Delete the block devices'
-    local device
     settle
-    for device in "${devices[@]}"; do run muenblock-ublk del "$device"; done
-    devices=()
+    while ((${#devices[@]})); do
+        run muenblock-ublk del "${devices[0]}"
+        devices=("${devices[@]:1}")
+    done
 }
 
 stop_backend() {
@@ -361,7 +362,7 @@ clean_up() {
         tail -n 20 "$folder/backend.log" | indent
         find /run/muenblock -name '*.log' -newer "$folder/before" -exec tail -n 20 {} + | indent
     fi
-    if [[ $mounted || ${devices[*]} ]] && ! kill -0 "$backend" 2>/dev/null; then
+    if [[ ${devices[*]} ]] && ! kill -0 "$backend" 2>/dev/null; then
         # I/O waits until there is a backend again, and to unmount or to delete anything now would wait with it.
         say "Left, since the backend is gone: ${devices[*]} $mounted. To remove them, serve them again with the"
         say "command above; then unmount, muenblock-ublk del, and remove $folder and $regions."

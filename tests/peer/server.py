@@ -39,6 +39,7 @@ MERGED_MAX = 256            # requests in one merged I/O
 MAX_BLOCKS_COUNT = 65536    # what the Ada server says: see the recorded session
 PUNCH_HOLE_KEEP_SIZE = 0x03
 IDLE_SECONDS_MAX = 0.002
+RESTART_SECONDS = 0.5       # so that a client sees that there is no server
 
 _fallocate = ctypes.CDLL(None, use_errno=True).fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -308,6 +309,7 @@ def parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="answer each batch in a random order")
     parser.add_argument("--ada", nargs="?", const="all", default=frozenset(), metavar="HABIT,…", type=chosen_habits,
                         help="the original's habits; all without a value")
+    parser.add_argument("--supervise", metavar="PID-FILE", help="serve in a child, and again when it has ended")
     evil.add_options(parser)
     options = parser.parse_args(arguments)
     if isinstance(options.ada, str):
@@ -353,8 +355,8 @@ class Server:
             port.writer.deactivate()
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
-    server = Server(parse(arguments))
+def serve(options: argparse.Namespace) -> int:
+    server = Server(options)
 
     def stop(*_: object) -> None:
         server.end = True
@@ -364,6 +366,36 @@ def main(arguments: Optional[List[str]] = None) -> int:
     server.run()
     server.log(f"stopped after {sum(port.answered for port in server.ports)} answers")
     return 0
+
+
+def supervise(options: argparse.Namespace) -> int:
+    """Has a child serve, and another one when that has ended, however it did. The file has the child's process id.
+
+    For tests in the guest: there Python takes ten seconds to start, and a fork of it a tenth of one.
+    """
+    def stop(*_: object) -> None:
+        raise SystemExit(0)
+    while True:
+        child = os.fork()
+        if child == 0:
+            sys.exit(serve(options))
+        signal.signal(signal.SIGTERM, stop)
+        try:
+            with open(options.supervise + ".new", "w", encoding="ascii") as file:
+                file.write(f"{child}\n")
+            os.rename(options.supervise + ".new", options.supervise)
+            os.waitpid(child, 0)
+            time.sleep(RESTART_SECONDS)
+        except SystemExit:
+            os.kill(child, signal.SIGKILL)
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    options = parse(arguments)
+    return supervise(options) if options.supervise else serve(options)
 
 
 if __name__ == "__main__":

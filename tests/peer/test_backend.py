@@ -367,6 +367,17 @@ class Wakes(harness.BackendCase):
             sleeper.connect()
             client.VerifiedLoad(sleeper, depth=8).run(harness.ANSWER_SECONDS, requests=500)
 
+    def test_a_plain_client_is_served_after_one_that_agreed_to_wake_and_was_killed(self) -> None:
+        self.serve([LINUX_PAIR], [f"{self.image('image', MIB)}:1"])
+        sleeper = self.client(features=True)
+        sleeper.ask(Kind.MEDIA_BLOCKS)
+        time.sleep(0.3)
+        self.assertNotEqual(sleeper.response_region.words[shmstream.RESERVED], 0, "the backend does not sleep")
+        # It ends without a word, and its successor knows nothing of wakes.
+        with harness.Probe(LINUX_PAIR, self.regions, timeout=harness.ANSWER_SECONDS) as plain:
+            plain.connect()
+            self.assertEqual(plain.ask(Kind.MEDIA_BLOCKS), [2048])
+
     def test_a_new_epoch_wakes_whoever_sleeps(self) -> None:
         image = self.image("image", MIB)
         program = self.serve([LINUX_PAIR], [f"{image}:1"])

@@ -234,6 +234,27 @@ class Epochs(HostileCase):
         self.assert_serves()
 
 
+class Hints(HostileCase):
+    def test_hints_at_random_and_wakes_never(self) -> None:
+        attacker = self.client(features=True)
+        chance = random.Random(45)
+        hint = attacker.request_region.words
+        end = time.monotonic() + ATTACK_SECONDS
+        done = 0
+        while time.monotonic() < end:
+            hint[shmstream.RESERVED] = chance.choice((0, 1, 2 ** 64 - 1, chance.randrange(2 ** 64)))
+            attacker.raw(Request(Kind.READ, 0, done, 4096))     # which does not ring
+            hint[shmstream.RESERVED] = chance.choice((0, 1, 2 ** 64 - 1, chance.randrange(2 ** 64)))
+            if chance.random() < 0.3:
+                attacker.bell.ring()
+            attacker.raw_answers(1, chance.choice((0, 0.0005, 0.01)))
+            done += 1
+        attacker.bell.ring()
+        attacker.writer.deactivate()
+        attacker.bell.ring(began_anew=True)
+        self.assert_serves()
+
+
 class Headers(HostileCase):
     def test_each_wrong_field_of_the_header_is_refused(self) -> None:
         attacker = self.attacker()
