@@ -2,24 +2,30 @@
 # Backends that die or end, and come back.
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
-# fio runs over five deaths; every byte is checked and no I/O fails.
+# fio runs over five deaths, however long they take; every byte is checked and no I/O fails.
 _five_deaths_under_fio() {    # DISK SIGNAL
     local i replayed=0
     start_backend --conn $CONN --device "$1:1"
     add --conn $CONN
-    verify "${devices[0]}" deaths --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=128M \
-        --io_size=1G --time_based --runtime=14 --verify_backlog=32 --continue_on_error=none &
-    local fio=$!
+    rm -f enough
+    while [[ ! -e enough ]]; do
+        verify "${devices[0]}" deaths --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=128M \
+            --io_size=1G --time_based --runtime=4 --verify_backlog=32 --continue_on_error=none || exit
+    done &
+    local load=$!
     sleep 1
-    for ((i = 0; i < 5; i++)); do
-        kill -0 $fio || fail "fio had ended before the death number $((i + 1))"
+    for ((i = 1; i <= 5; i++)); do
+        kill -0 $load || fail "fio had ended before the death number $i"
         if [[ $2 == KILL ]]; then kill_backend; else stop_backend; fi
         sleep 0.3
         start_backend --conn $CONN --device "$1:1"
+        # shellcheck disable=SC2317 # called by wait_for
+        taken_up() { (($(grep -c 'ready; ' "$CLIENT_LOG" || true) == i + 1)); }
+        wait_for 60 taken_up
         sleep 0.7
     done
-    wait $fio
-    cat fio-deaths.out
+    touch enough
+    wait $load
     # The client took up every backend, and something was in flight when the others died.
     equal 6 "$(grep -c 'ready; ' "$CLIENT_LOG")" 'the number of sessions'
     replayed=$(sed -nE 's/.*; ([0-9]+) I\/Os were sent again/\1/p' "$CLIENT_LOG" | awk "{ sum += \$1 } END { print sum + 0 }")

@@ -236,7 +236,7 @@ check_copy() {
 compare_mounted() {
     checksums "${tree[@]/#*\//$mounted/}" >"$folder/copies"
     diff "$originals" "$folder/copies" >"$folder/diff" ||
-        fail "files differ from what was copied: $(head -n 4 "$folder/diff")"
+        fail "files differ from what was copied, the first (< original, > copy): $(sed -n 2p "$folder/diff")"
     say "all $(wc -l <"$originals") SHA-256 checksums are those of the originals"
 }
 

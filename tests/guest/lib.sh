@@ -46,10 +46,10 @@ start_backend() {
     backend=$!
     backends+=("$backend")
     connections=0
-    for argument; do [[ $argument != [0-9]*:*:*:* ]] || connections=$((connections + 1)); done
+    for argument in ${*//,/ }; do [[ $argument != [0-9]*:*:*:* ]] || connections=$((connections + 1)); done
     # shellcheck disable=SC2317 # called by wait_for
-    served() { kill -0 "$backend" && (($(grep -c 'serving .* device' "$backend_log") == connections)); }
-    wait_for 10 served
+    served() { kill -0 "$backend" && (($(grep -c 'serving .* device' "$backend_log" || true) == connections)); }
+    wait_for 60 served
 }
 
 # stop_backend [PID]: as its user would, and it must agree.
