@@ -18,8 +18,9 @@ public static class ProgramRunner
         ArgumentNullException.ThrowIfNull(arguments);
         try
         {
-            // A path may begin with '@' or '[': neither response files nor directives are wanted.
+            // A path may begin with '@': response files are not wanted. Nor are directives, which the parser would pass over in silence.
             root.Directives.Clear();
+            if (arguments.Length > 0 && arguments[0].StartsWith('[')) return Fail(program, ExitCode.Usage, $"'{arguments[0]}' is not a command. See '{program} --help'.");
             var configuration = new ParserConfiguration { ResponseFileTokenReplacer = null };
             ParseResult parsed = root.Parse(OriginalSpelling.Translate(arguments), configuration);
             if (parsed.Errors.Count > 0 && !AsksForHelp(parsed)) return Fail(program, ExitCode.Usage, DescribeErrors(parsed, program));

@@ -6,14 +6,16 @@
 _used_at_once() {
     local pids=() pid i
     for i in 0 1; do
-        random_file "payload$i" $((16 * 1048576))
+        random_file "payload$i" $((4 * 1048576))
+    done
+    for i in 0 1; do
         dd if="payload$i" of="${devices[i]}" bs=256k oflag=direct conv=fsync status=none &
         pids+=($!)
     done
     for pid in "${pids[@]}"; do wait "$pid"; done
-    for i in 0 1; do cmp -n $((16 * 1048576)) "payload$i" "${devices[i]}"; done
-    verify "${devices[0]}" both --rw=randrw --bs=4k --size=16M --iodepth=16 --name=other --filename="${devices[1]}" \
-        --rw=randrw --bs=12k --size=16M --iodepth=16
+    for i in 0 1; do cmp -n $((4 * 1048576)) "payload$i" "${devices[i]}"; done
+    verify "${devices[0]}" both --rw=randrw --bs=4k --size=8M --iodepth=16 --name=other --filename="${devices[1]}" \
+        --rw=randrw --bs=12k --size=8M --iodepth=16
 }
 
 two_devices_of_a_connection_are_used_at_once() {

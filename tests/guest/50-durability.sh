@@ -4,7 +4,7 @@
 
 # dm-log-writes stands where the disk is, and writes down what reaches it, in order, with the data.
 fsync_reaches_the_disk_as_a_write_then_a_flush() {
-    local sectors=$((64 * 2048)) offset=$((8 * 1048576)) length=65536 line state=waiting
+    local sectors=$((64 * 2048)) offset=$((8 * 1048576)) length=65536 state=waiting
     modprobe dm-log-writes
     dd if=/dev/zero of=$RAM2 bs=1M count=1 oflag=direct status=none
     dmsetup create logged --table "0 $sectors log-writes $RAM $RAM2"

@@ -55,17 +55,15 @@ add_with_a_wrong_request_protocol_is_not_answered() {
 }
 
 add_with_regions_that_cannot_be_used_is_refused() {
-    local region
-    for region in request1 response1 buffer1; do
-        _regions
-        truncate -s 0 "$REGIONS/$region"; _add 4 "$region has 0 bytes" --conn $CONN
-        truncate -s 5000 "$REGIONS/$region"; _add 4 'multiple of 4096' --conn $CONN
-        rm "$REGIONS/$region"; _add 4 "$region is missing" --conn $CONN
-        ln -s nowhere "$REGIONS/$region"; _add 4 "$region is" --conn $CONN
-        rm "$REGIONS/$region"; mkdir "$REGIONS/$region"; _add 4 "$region is" --conn $CONN
-        rmdir "$REGIONS/$region"; mkfifo "$REGIONS/$region"; _add 4 "$region is not a plain file" --conn $CONN
-        rm "$REGIONS/$region"
-    done
+    _regions
+    truncate -s 0 "$REGIONS/request1"; _add 4 'request1 has 0 bytes' --conn $CONN
+    _regions
+    truncate -s 5000 "$REGIONS/buffer1"; _add 4 'multiple of 4096' --conn $CONN
+    rm "$REGIONS/buffer1"; _add 4 'buffer1 is missing' --conn $CONN
+    _regions
+    rm "$REGIONS/response1"; ln -s nowhere "$REGIONS/response1"; _add 4 'response1 is a symbolic link' --conn $CONN
+    rm "$REGIONS/response1"; mkdir "$REGIONS/response1"; _add 4 'response1 is not a plain file' --conn $CONN
+    rmdir "$REGIONS/response1"; mkfifo "$REGIONS/response1"; _add 4 'response1 is not a plain file' --conn $CONN
     _nothing
 }
 

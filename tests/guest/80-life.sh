@@ -48,9 +48,9 @@ list_and_features_say_what_is_there() {
 }
 
 the_device_is_what_the_disk_is() {
-    start_backend --conn $CONN --device $DISK:1,$DISK4K:1,$PLAIN_DISK:1
-    add --conn $CONN
     local i disk disks=("$DISK" "$DISK4K" "$PLAIN_DISK")
+    start_backend --conn $CONN --device "${disks[0]}:1,${disks[1]}:1,${disks[2]}:1"
+    add --conn $CONN
     for i in 0 1 2; do
         disk=${disks[i]}
         equal "$(blockdev --getsize64 "$disk")" "$(blockdev --getsize64 "${devices[i]}")" "the size of $disk"

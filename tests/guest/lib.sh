@@ -14,7 +14,7 @@ readonly DISK=/dev/vda DISK4K=/dev/vdb # disks with a write cache, blocks of 512
 readonly PLAIN_DISK=/dev/vdc           # a disk that cannot discard
 readonly CONN=1:request1:response1:buffer1 CONN2=2:request2:response2:buffer2
 readonly CLIENT_LOG=$WORK/client.log
-readonly PROGRAMS='^muenblock-(backe|ublk)'    # as the kernel names the processes: 15 bytes at most
+readonly PROGRAMS=^muenblock-          # their processes; the kernel cuts names off after 15 bytes
 PATH=$OUT:$PATH
 
 backends=() backend='' backend_log='' devices=()
@@ -40,13 +40,12 @@ prepare_machine() { modprobe brd rd_nr=2 rd_size=$((RAM_MIB * 1024)); }
 # --- a backend -------------------------------------------------------------------------------------------------
 # start_backend ARG...: of serve; returns when all connections are served. Sets backend (its pid) and backend_log.
 start_backend() {
-    local connections argument
+    local connections
     backend_log=$WORK/backend-${#backends[@]}.log
     muenblock-backend serve --region-dir "$REGIONS" --create-regions "$@" 2>"$backend_log" &
     backend=$!
     backends+=("$backend")
-    connections=0
-    for argument in ${*//,/ }; do [[ $argument != [0-9]*:*:*:* ]] || connections=$((connections + 1)); done
+    connections=$(printf '%s\n' "$@" | tr , '\n' | grep -cE '^[0-9]+(:[^:]+){3,}$')
     # shellcheck disable=SC2317 # called by wait_for
     served() { kill -0 "$backend" && (($(grep -c 'serving .* device' "$backend_log" || true) == connections)); }
     wait_for 60 served
@@ -64,7 +63,7 @@ stop_backend() {
 
 kill_backend() {
     kill -KILL "$backend"
-    wait "$backend" || true
+    wait "$backend" 2>/dev/null || true    # without the shell's notice
     backends=("${backends[@]/#$backend/}")
 }
 
@@ -110,7 +109,7 @@ left_behind() {
     mapfile -t found < <(
         ls -d /dev/ublk[bc]* /sys/block/ublkb* /sys/class/ublk-char/* /run/muenblock/* 2>/dev/null
         pgrep -la "$PROGRAMS"
-        pgrep -la '^(fio|dd)$'
+        pgrep -la '^(fio|dd|tail)$'
         losetup --noheadings --list --output NAME,BACK-FILE
         find /dev/mapper -mindepth 1 -not -name control
         tail -n +2 /proc/swaps
@@ -123,7 +122,7 @@ left_behind() {
 # After a failed test: what holds devices goes first, then their servers, then the devices.
 clean_up_by_force() {
     {
-        pkill -KILL -x 'fio|dd'
+        pkill -KILL -x 'fio|dd|tail'
         awk '$2 ~ /^\/mnt\/./ { print $2 }' /proc/mounts | tac | xargs -r -n1 umount -l
         tail -n +2 /proc/swaps | awk '{ print $1 }' | xargs -r swapoff
         dmsetup remove_all --force
