@@ -135,7 +135,7 @@ internal static class AddCommand
         ulong size = isNumber ? number * unit : 0;
         return size is >= BufferLayout.SmallestIo and <= BufferLayout.LargestIo && size % BufferLayout.SmallestIo == 0
             ? (uint)size
-            : throw Refuse($"--max-io '{text}' is not a size: a multiple of 4096 from 4K to 32M");
+            : throw Refuse($"--max-io {text} is not a size: a multiple of 4096 from 4K to 32M");
     }
 
     private static ProgramException Refuse(string why) => new(ExitCode.Usage, why);

@@ -16,6 +16,7 @@ from typing import Callable, List, Optional
 import client
 import muenblock
 import shmstream
+from load import VerifiedLoad
 from muenblock import Connection, Request, Response
 from shmstream import Result
 
@@ -221,7 +222,7 @@ class BackendCase(Case):
         with Probe(connection, self.regions, timeout=ANSWER_SECONDS) as good:
             good.connect()
             self.assertGreater(len(good.devices), 0)
-            load = client.VerifiedLoad(good, depth=32, largest=16 << 10, area=2 << 20,
+            load = VerifiedLoad(good, depth=32, largest=16 << 10, area=2 << 20,
                                        seed=seed or secrets.randbits(32))
             load.run(ANSWER_SECONDS, requests=200)
 

@@ -1,4 +1,4 @@
-"""Messages, kinds, statuses and connection strings of muenblock 2.0, written from shared/spec/muenblock.md."""
+"""Messages, kinds, statuses, errors and connection strings of muenblock 2.0, written from shared/spec/muenblock.md."""
 
 import enum
 import struct
@@ -136,3 +136,20 @@ def parse_devices(text: str) -> Dict[int, List[str]]:
             raise ValueError(f"'{part}' is not device:connection_id")
         devices.setdefault(int(connection), []).append(path)
     return devices
+
+
+class PeerError(Exception):
+    """The server did something that the protocol forbids, or nothing at all."""
+
+
+class SessionLost(Exception):
+    """The server's channel ended or began anew: what was in flight will not be answered."""
+
+
+class RequestFailed(Exception):
+    """An answer with a status other than 0."""
+
+    def __init__(self, request: Request, status: int):
+        super().__init__(f"{Kind(request.kind).name} of {request.length} bytes at {request.device_offset} "
+                         f"was answered with {status}")
+        self.status = status

@@ -2,7 +2,6 @@
 
 import os
 import random
-import time
 import unittest
 
 import client
@@ -10,6 +9,7 @@ import harness
 import muenblock
 import shmstream
 from harness import ADA_PAIR, LINUX_PAIR, SECOND_PAIR
+from load import VerifiedLoad
 from muenblock import Kind, Request, Smart, Status
 
 MIB = 1 << 20
@@ -132,7 +132,7 @@ class Bounds(harness.BackendCase):
         self.assertEqual(self.contents(image, 512, 1536), bytes(512) + b"k" * 512 + bytes(512))
         self.refused(probe, [Request(Kind.WRITE, length=512, device_offset=offset) for offset in
                              (1, 511, 513, MIB, MIB - 256, 2 ** 64 - 512, 2 ** 64 - 1, 2 ** 63)])
-        client.VerifiedLoad(probe, depth=32).run(harness.ANSWER_SECONDS, requests=300)
+        VerifiedLoad(probe, depth=32).run(harness.ANSWER_SECONDS, requests=300)
 
     def test_sector_offsets_count_512_bytes(self) -> None:
         image = self.image("image", MIB)
@@ -180,7 +180,7 @@ class ManyDevices(harness.BackendCase):
         first, second = self.client(LINUX_PAIR), self.client(SECOND_PAIR)
         self.assertEqual([device.size for device in first.devices], [2 * MIB])
         self.assertEqual([device.size for device in second.devices], [MIB, 3 * MIB])
-        loads = [client.VerifiedLoad(first, seed=1), client.VerifiedLoad(second, 0, depth=32, seed=2)]
+        loads = [VerifiedLoad(first, seed=1), VerifiedLoad(second, 0, depth=32, seed=2)]
         for _ in range(200):
             for load in loads:
                 load.turn()
@@ -223,7 +223,7 @@ class Loads(harness.BackendCase):
     def test_random_verified_load(self) -> None:
         self.serve([LINUX_PAIR], [f"{self.image('image', 64 * MIB)}:1"])
         probe = self.client()
-        client.VerifiedLoad(probe, area=32 * MIB, depth=200, largest=80 << 10, seed=8).run(30, requests=3000)
+        VerifiedLoad(probe, area=32 * MIB, depth=200, largest=80 << 10, seed=8).run(30, requests=3000)
 
     def test_waiting_by_polling_or_spinning_serves_as_well(self) -> None:
         for options in (("--wait", "poll"), ("--spin", "100"), ("--wait", "poll", "--spin", "50")):
@@ -316,7 +316,7 @@ class Sessions(harness.BackendCase):
     def test_a_load_goes_on_when_the_backend_is_killed_and_restarted(self) -> None:
         image = self.image("image", 32 * MIB)
         program = self.serve([LINUX_PAIR], [f"{image}:1"])
-        load = client.VerifiedLoad(self.client(), area=16 * MIB, depth=100, reconnect=True)
+        load = VerifiedLoad(self.client(), area=16 * MIB, depth=100, reconnect=True)
         for turn in range(6):
             for _ in range(60):
                 load.turn()
@@ -337,61 +337,6 @@ class Sessions(harness.BackendCase):
         self.assertEqual(probe.raw_answers(1, harness.QUIET_SECONDS), [])
         self.assert_logged(program, "(?i)protocol")
         self.assert_serves()
-
-
-class Wakes(harness.BackendCase):
-    """The wake hint: neither end may sleep through what the other wrote."""
-
-    def test_a_client_that_sleeps_is_woken_for_each_answer_and_wakes_the_backend(self) -> None:
-        for options in ((), ("--spin", "200")):
-            with self.subTest(options=options):
-                program = self.serve([LINUX_PAIR], [f"{self.image('image', 4 * MIB)}:1"], *options)
-                with harness.Probe(LINUX_PAIR, self.regions, features=True) as sleeper:
-                    sleeper.connect()
-                    chance = random.Random(71)
-                    for turn in range(1500):
-                        kind = chance.choice((Kind.READ, Kind.MEDIA_BLOCKS, Kind.WRITE))
-                        sleeper.exchange([sleeper.request(kind, 0, 0, 4096, 0)])
-                        # From none at all to long enough for the backend to fall asleep, and all between.
-                        pause = chance.choice((0, 0, 1e-6, 1e-5, 5e-5, 1e-4, 1e-3))
-                        if pause:
-                            time.sleep(pause)
-                    self.assertGreater(sleeper.bell.sleeps, 100)
-                    self.assertGreater(sleeper.bell.wakes, 10)
-                    self.assertEqual(sleeper.bell.timeouts, 0, "the backend did not wake a sleeper")
-                self.stop(program)
-
-    def test_a_load_with_sleeping_ends_is_verified(self) -> None:
-        self.serve([LINUX_PAIR], [f"{self.image('image', 16 * MIB)}:1"])
-        with harness.Probe(LINUX_PAIR, self.regions, features=True) as sleeper:
-            sleeper.connect()
-            client.VerifiedLoad(sleeper, depth=8).run(harness.ANSWER_SECONDS, requests=500)
-
-    def test_a_plain_client_is_served_after_one_that_agreed_to_wake_and_was_killed(self) -> None:
-        self.serve([LINUX_PAIR], [f"{self.image('image', MIB)}:1"])
-        sleeper = self.client(features=True)
-        sleeper.ask(Kind.MEDIA_BLOCKS)
-        time.sleep(0.3)
-        self.assertNotEqual(sleeper.response_region.words[shmstream.RESERVED], 0, "the backend does not sleep")
-        # It ends without a word, and its successor knows nothing of wakes.
-        with harness.Probe(LINUX_PAIR, self.regions, timeout=harness.ANSWER_SECONDS) as plain:
-            plain.connect()
-            self.assertEqual(plain.ask(Kind.MEDIA_BLOCKS), [2048])
-
-    def test_a_new_epoch_wakes_whoever_sleeps(self) -> None:
-        image = self.image("image", MIB)
-        program = self.serve([LINUX_PAIR], [f"{image}:1"])
-        with harness.Probe(LINUX_PAIR, self.regions, features=True) as sleeper:
-            sleeper.connect()
-            for way in (self.stop, harness.Program.kill):
-                way(program)
-                program = self.serve([LINUX_PAIR], [f"{image}:1"])
-                sleeper.connect()
-                # Under a new epoch, written while the backend may be asleep.
-                time.sleep(0.05)
-                sleeper.connect()
-                self.assertEqual(sleeper.ask(Kind.MEDIA_BLOCKS), [2048])
-            self.assertEqual(sleeper.bell.timeouts, 0)
 
 
 class Ada(harness.BackendCase):
@@ -417,7 +362,7 @@ class Ada(harness.BackendCase):
 
     def test_the_original_client_may_have_many_in_flight(self) -> None:
         self.serve_ada()
-        client.VerifiedLoad(self.client(ADA_PAIR, client.ADA), depth=200).run(30, requests=1000)
+        VerifiedLoad(self.client(ADA_PAIR, client.ADA), depth=200).run(30, requests=1000)
 
     def replay(self, paced: bool) -> None:
         """The recorded requests under a new epoch, all at once or one after the answer to the other."""

@@ -10,7 +10,8 @@ import harness
 import muenblock
 import shmstream
 from harness import ADA_PAIR, LINUX_PAIR, SECOND_PAIR
-from muenblock import Kind, Request, Response, Status
+from load import VerifiedLoad
+from muenblock import Kind, PeerError, Request, RequestFailed, Status
 
 MIB = 1 << 20
 ATTACK_SECONDS = 3
@@ -234,27 +235,6 @@ class Epochs(HostileCase):
         self.assert_serves()
 
 
-class Hints(HostileCase):
-    def test_hints_at_random_and_wakes_never(self) -> None:
-        attacker = self.client(features=True)
-        chance = random.Random(45)
-        hint = attacker.request_region.words
-        end = time.monotonic() + ATTACK_SECONDS
-        done = 0
-        while time.monotonic() < end:
-            hint[shmstream.RESERVED] = chance.choice((0, 1, 2 ** 64 - 1, chance.randrange(2 ** 64)))
-            attacker.raw(Request(Kind.READ, 0, done, 4096))     # which does not ring
-            hint[shmstream.RESERVED] = chance.choice((0, 1, 2 ** 64 - 1, chance.randrange(2 ** 64)))
-            if chance.random() < 0.3:
-                attacker.bell.ring()
-            attacker.raw_answers(1, chance.choice((0, 0.0005, 0.01)))
-            done += 1
-        attacker.bell.ring()
-        attacker.writer.deactivate()
-        attacker.bell.ring(began_anew=True)
-        self.assert_serves()
-
-
 class Headers(HostileCase):
     def test_each_wrong_field_of_the_header_is_refused(self) -> None:
         attacker = self.attacker()
@@ -317,7 +297,7 @@ class TwoConnections(harness.BackendCase):
         program = self.serve([LINUX_PAIR, SECOND_PAIR], [f"{target}:1", f"{victims}:2"])
         chance = random.Random(61)
         attacker = self.client(LINUX_PAIR)
-        load = client.VerifiedLoad(self.client(SECOND_PAIR), area=8 * MIB, depth=32)
+        load = VerifiedLoad(self.client(SECOND_PAIR), area=8 * MIB, depth=32)
         memory = program.resident_kib()
         end = time.monotonic() + ATTACK_SECONDS + 2
         region = attacker.request_region
@@ -352,7 +332,7 @@ class TwoConnections(harness.BackendCase):
         first, second = self.image("image1", 4 * MIB), self.image("image2", 4 * MIB)
         self.serve([LINUX_PAIR, SECOND_PAIR], [f"{first}:1", f"{second}:2"])
         attacker = self.client(LINUX_PAIR)
-        load = client.VerifiedLoad(self.client(SECOND_PAIR), depth=16)
+        load = VerifiedLoad(self.client(SECOND_PAIR), depth=16)
         packets = [Request(Kind.READ, 0, tag, 65536, 0, 0).pack() for tag in range(attacker.writer.elements)]
         end = time.monotonic() + ATTACK_SECONDS
         while time.monotonic() < end:
@@ -372,7 +352,7 @@ class Ada(harness.BackendCase):
                 try:
                     original.connect()
                     original.write(0, 0, bytes([turn]) * 4096)
-                except (client.PeerError, client.RequestFailed):
+                except (PeerError, RequestFailed):
                     self.assertGreater(turn, 0)
         self.assert_serves(ADA_PAIR)
 

@@ -5,7 +5,8 @@ import unittest
 import client
 import evil
 import harness
-from muenblock import Kind, Request, Status
+from load import VerifiedLoad
+from muenblock import Kind, PeerError, Request, RequestFailed, SessionLost, Status
 
 MIB = 1 << 20
 
@@ -18,13 +19,13 @@ class Plain(harness.PythonServerCase):
                 connection = harness.LINUX_PAIR
                 program = self.serve(connection, self.image("image", 16 * MIB), *options)
                 good = self.client(connection, offset_unit=1 if "bytes" in options else 512)
-                client.VerifiedLoad(good, depth=100, merge_safe="--ada=all,-same-epoch" in options).run(20, requests=500)
+                VerifiedLoad(good, depth=100, merge_safe="--ada=all,-same-epoch" in options).run(20, requests=500)
                 self.assertEqual(program.stop(), 0)
 
     def test_a_load_goes_on_when_the_server_was_killed(self) -> None:
         image = self.image("image", 16 * MIB)
         program = self.serve(harness.LINUX_PAIR, image)
-        load = client.VerifiedLoad(self.client(), depth=50, reconnect=True)
+        load = VerifiedLoad(self.client(), depth=50, reconnect=True)
         for _ in range(3):
             for _ in range(50):
                 load.turn()
@@ -51,7 +52,7 @@ class Plain(harness.PythonServerCase):
                 sleeper.exchange([sleeper.request(Kind.READ, 0, 0, 4096, 0)])
             self.assertGreater(sleeper.bell.sleeps, 100)
             self.assertEqual(sleeper.bell.timeouts, 0)
-            client.VerifiedLoad(sleeper, depth=20).run(20, requests=300)
+            VerifiedLoad(sleeper, depth=20).run(20, requests=300)
 
 
 class Ada(harness.PythonServerCase):
@@ -127,11 +128,11 @@ class Evil(harness.PythonServerCase):
                                      "--evil-after", after)
                 probe = harness.Probe(harness.LINUX_PAIR, self.regions, timeout=1)
                 try:
-                    with self.assertRaises((client.PeerError, client.RequestFailed, client.SessionLost)) as caught:
+                    with self.assertRaises((PeerError, RequestFailed, SessionLost)) as caught:
                         probe.connect()
                         reconnect = name in ("shrink", "grow", "block-length", "no-devices")
-                        client.VerifiedLoad(probe, depth=20, reconnect=reconnect).run(5)
-                        raise client.PeerError("nothing was noticed")
+                        VerifiedLoad(probe, depth=20, reconnect=reconnect).run(5)
+                        raise PeerError("nothing was noticed")
                     self.assertIn(text, str(caught.exception))
                     self.assertNotRegex(str(caught.exception), "wrong data|nothing was noticed")
                 finally:
@@ -140,7 +141,7 @@ class Evil(harness.PythonServerCase):
 
     def test_misdeeds_end_and_the_server_is_a_good_one_again(self) -> None:
         self.serve(harness.LINUX_PAIR, self.image("image", 16 * MIB), "--evil", "epoch-flips", "--evil-for", "5")
-        load = client.VerifiedLoad(self.client(), depth=20, reconnect=True)
+        load = VerifiedLoad(self.client(), depth=20, reconnect=True)
         load.run(20, requests=300)
 
 
