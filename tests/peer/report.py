@@ -25,7 +25,8 @@ class Lines(unittest.TestResult):
 
     def _line(self, result: str, test: unittest.TestCase, details: str = "") -> None:
         module, _, name = test.id().rpartition(".")
-        print(f"{result:7} {time.monotonic() - self._started:6.1f} s  {module.split('.')[0]}: {name[5:].replace('_', ' ')}")
+        seconds = time.monotonic() - self._started
+        print(f"{result:7} {seconds:6.1f} s  {module.split('.')[0]}: {name[5:].replace('_', ' ')}")
         for line in details.splitlines():
             print(f"    {line}")
         sys.stdout.flush()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A muenblock 2.0 server on image files or block devices: the side that answers. See --help.
 
-It is a plain server, without extensions unless it is told to (--features). --ada gives it the habits of the original Ada servers (ADA_HABITS), each of
-which can be chosen by name; --evil makes it break the protocol (evil.py).
+It is a plain server, without extensions unless it is told to (--features). --ada gives it the habits of the original
+Ada servers (ADA_HABITS), each of which can be chosen by name; --evil makes it break the protocol (evil.py).
 """
 
 import argparse
@@ -36,6 +36,7 @@ ADA_HABITS = {
 }
 BATCH_MAX = 64
 MERGED_MAX = 256            # requests in one merged I/O
+MERGES_LOGGED_MAX = 5
 MAX_BLOCKS_COUNT = 65536    # what the Ada server says: see the recorded session
 PUNCH_HOLE_KEEP_SIZE = 0x03
 IDLE_SECONDS_MAX = 0.002
@@ -140,7 +141,7 @@ class Port:
         self.writer = Writer(self.response_region, Geometry(connection.response_protocol, muenblock.RESPONSE_BYTES))
         self.queues = [Queue() for _ in devices]
         self.out: List[Response] = []
-        self.answered = 0
+        self.answered = self.merged = 0
         self.features = options.features
         self.bell: Optional[wake.Bell] = None       # there once the client has agreed
         if "replay" not in self.habits:
@@ -249,6 +250,10 @@ class Port:
         if not queue.requests:
             return
         requests = queue.requests
+        if len(requests) > 1:
+            self.merged += 1
+            if self.merged <= MERGES_LOGGED_MAX:
+                self.log(f"merged {', '.join(map(str, requests[:2]))}{', …' if len(requests) > 2 else ''}")
         status = self._execute(queue.take())
         if answering:
             for request in requests:
@@ -366,7 +371,8 @@ def serve(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGINT, stop)
     server.log(f"serving {', '.join(map(str, (port.connection for port in server.ports)))}")
     server.run()
-    server.log(f"stopped after {sum(port.answered for port in server.ports)} answers")
+    server.log(f"stopped after {sum(port.answered for port in server.ports)} answers, "
+               f"{sum(port.merged for port in server.ports)} merged")
     return 0
 
 

@@ -171,8 +171,8 @@ class ManyDevices(harness.BackendCase):
         for number, image in enumerate(images):
             self.assertEqual(self.contents(image, 8192, 4096), pattern(number, 4096))
         # The last block of the largest is beyond the end of the others.
-        status = [probe.status(Request(Kind.READ, number, length=512, device_offset=4 * 2048 - 1)) for number in range(4)]
-        self.assertEqual(status, [10, 10, 10, 0])
+        statuses = [probe.status(Request(Kind.READ, number, length=512, device_offset=8191)) for number in range(4)]
+        self.assertEqual(statuses, [10, 10, 10, 0])
 
     def test_connections_have_their_own_devices(self) -> None:
         images = [self.image(f"image{number}", (number + 1) * MIB) for number in range(3)]

@@ -113,9 +113,9 @@ class Requests(HostileCase):
         attacker = self.attacker()
         chance = random.Random(22)
         for turn in range(100):
-            batch = [Request(chance.choice((Kind.READ, Kind.WRITE, Kind.RESET, Kind.SYNC)), 0, tag, 65536, tag, tag * 65536)
-                     for tag in range(50)] + [Request(Kind.RESET, 0, 0x10000 + turn)]
-            attacker.raw(*batch)
+            kinds = chance.choices((Kind.READ, Kind.WRITE, Kind.RESET, Kind.SYNC), k=50)
+            attacker.raw(*(Request(kind, 0, tag, 65536, tag, tag * 65536) for tag, kind in enumerate(kinds)),
+                         Request(Kind.RESET, 0, 0x10000 + turn))
             tags = []
             while 0x10000 + turn not in tags:
                 fresh = attacker.raw_answers(1)
@@ -313,9 +313,9 @@ class TwoConnections(harness.BackendCase):
                 attacker.writer.initialise(chance.choice((1, None)))
                 region.bytes[64:] = os.urandom(region.size - 64)
                 attacker.writer.write(Request(Kind.RESET, tag=1).pack(), *(
-                    Request(chance.randrange(32), chance.randrange(2), tag, chance.choice((512, chance.randrange(2 ** 64))),
-                            chance.choice((0, chance.randrange(2 ** 64))), chance.choice((0, chance.randrange(2 ** 64)))
-                            ).pack() for tag in range(20)))
+                    Request(chance.randrange(32), chance.randrange(2), tag,
+                            *(chance.choice((near, chance.randrange(2 ** 64))) for near in (512, 0, 0))).pack()
+                    for tag in range(20)))
                 region.words[shmstream.WC] = region.words[shmstream.WSC] = chance.choice((21, 500, 1022))
             elif way < 0.6:
                 attacker.buffer[:65536] = os.urandom(65536)
