@@ -23,7 +23,7 @@ internal sealed partial class ConnectionThread : IDisposable
     private const int FewUnderWay = 4;
 
     // Sessions begin and end by the hand of an operator; what comes more often than this is a client gone wrong.
-    private const int SessionLinesInMinute = 20;
+    private const int SessionLinesInMinute = 60;
 
     private const ulong StopCompletion = ulong.MaxValue - 2;
 

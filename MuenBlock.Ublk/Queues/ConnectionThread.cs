@@ -139,7 +139,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private const int FewInFlight = 4;
 
         // Servers come and go by the hand of an operator; what comes more often than this is a server gone wrong.
-        private const int ServerLinesInMinute = 20;
+        private const int ServerLinesInMinute = 60;
 
         private const int StrayLinesInMinute = 10; // enough to see what is wrong
         private const int SectorShift = 9;

@@ -20,7 +20,7 @@ done
 add 2 "--max-io" --max-io
 
 for value in -1 -0.001 86401 1e300 NaN Infinity; do add 2 "--connect-timeout" --connect-timeout $value; done
-for value in x 1s 1,5 0x1 ''; do add 2 "'$value'" --connect-timeout "$value"; done
+for value in x 1s 1,5 0x1 ''; do add 2 "--connect-timeout '$value' is not a time" --connect-timeout "$value"; done
 add 2 "--connect-timeout" --connect-timeout
 add 2 "--log-file" --log-file
 add 2 "'perhaps'" --read-only=perhaps

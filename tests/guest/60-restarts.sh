@@ -8,7 +8,7 @@ _sessions() { (($(grep -c 'ready; ' "$CLIENT_LOG" || true) == $1)); }
 _verify_until_told() {
     while [[ ! -e enough ]]; do
         verify "${devices[0]}" deaths --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=64M \
-            --number_ios=10000 --verify_backlog=32
+            --number_ios=3000 --verify_backlog=32
     done
 }
 

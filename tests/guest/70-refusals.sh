@@ -3,7 +3,7 @@
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
 _add() { refused "$1" "$2" muenblock-ublk add --region-dir "$REGIONS" --connect-timeout 1 "${@:3}"; }
-_nothing() { equal '' "$(ls -d /dev/ublk[bc]* /run/muenblock/* 2>/dev/null)$(servers)" 'what is left of it'; }
+_nothing() { equal '' "$(traces)" 'what is left of it'; }
 _regions() {
     mkdir -p "$REGIONS"
     truncate -s 32K "$REGIONS/request1"

@@ -103,11 +103,18 @@ leave_nothing() {
     rm -rf "$REGIONS"
 }
 
+# What there is of devices and of their servers.
+traces() {
+    local pattern
+    for pattern in '/dev/ublk[bc]*' '/sys/block/ublkb*' '/sys/class/ublk-char/*' '/run/muenblock/*'; do compgen -G "$pattern" || true; done
+    servers
+}
+
 # Says what is left of a test on the machine; nothing if all is well.
 left_behind() {
     local found=()
     mapfile -t found < <(
-        ls -d /dev/ublk[bc]* /sys/block/ublkb* /sys/class/ublk-char/* /run/muenblock/* 2>/dev/null
+        traces
         pgrep -la "$PROGRAMS"
         pgrep -la '^(fio|dd|tail)$'
         losetup --noheadings --list --output NAME,BACK-FILE
