@@ -10,7 +10,7 @@ for program in muenblock-backend muenblock-ublk; do
     row 2 "''" $program ''
     # The library that parses the arguments would see more in these than a word.
     for word in @verb /add; do row 2 "'$word'" $program "$word"; done
-    for word in '[suggest]' '[diagram]' '[env:A=B]'; do row 2 'Required command was not provided' $program "$word"; done
+    for word in '[suggest]' '[diagram]' '[env:A=B]'; do row 2 "'$word' is not a command" $program "$word"; done
 done
 
 # --- each row holds for serve as for add -----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import time
 from typing import TYPE_CHECKING, List
 
 import muenblock
@@ -53,6 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evil", default="", metavar="MISDEED,…", type=chosen, help="what to do wrong")
     parser.add_argument("--evil-after", type=int, default=0, metavar="N", help="begin after N answers")
     parser.add_argument("--evil-for", type=int, default=2 ** 63, metavar="N", help="end after N misdeeds")
+    parser.add_argument("--evil-seconds", type=float, default=0, metavar="SECONDS",
+                        help="so long after the first misdeed be a good server, as if that one had been restarted")
     parser.add_argument("--evil-seed", type=int, default=1)
 
 
@@ -72,9 +75,19 @@ class Misdeeds:
         self.random = random.Random(options.evil_seed)
         self.turns = self.answers = self.inactive_for = 0
         self.done: List[str] = []
+        self.seconds = options.evil_seconds
+        self.since = 0.0
 
     def _now(self) -> bool:
-        return bool(self.names) and self.answers >= self.after and self.left > 0
+        now = bool(self.names) and self.answers >= self.after and self.left > 0
+        if now and not self.since:
+            self.since = time.monotonic()
+        return now
+
+    def _reform(self, port: "server.Port") -> None:
+        self.names, self.inactive_for = [], 0
+        port.restore_devices()
+        port.begin()
 
     def responses(self, responses: List[Response]) -> List[Response]:
         """What is written instead of the right answers."""
@@ -122,6 +135,8 @@ class Misdeeds:
 
     def turn(self, port: "server.Port") -> bool:
         """What is done to the channel apart from answers; whether anything was."""
+        if self.names and self.seconds and self.since and time.monotonic() > self.since + self.seconds:
+            self._reform(port)
         if self.inactive_for:
             self.inactive_for -= 1
             if not self.inactive_for:

@@ -11,8 +11,9 @@ readonly WORK=/dev/shm/peer REGIONS=/dev/shm/peer/regions
 readonly LINUX=1:request:response:buffer
 readonly ADA=$LINUX:5155684453516f3d:5155684453516f3d
 readonly IMAGE_MIB=64       # Python under emulation is slow
-readonly TEST_SECONDS_MAX=150
-readonly EVIL_SECONDS=4     # of I/O against each kind of evil server
+readonly TEST_SECONDS_MAX=240
+readonly EVIL_SECONDS=3     # that a server is evil, from its first misdeed on
+readonly I_O_SECONDS_MAX=60 # for I/O that waits until the server is good again
 
 # shellcheck source=tests/report.sh
 source "$here/../report.sh"
@@ -191,10 +192,11 @@ io_goes_on_over_three_deaths_of_an_ada_server_whose_epoch_stays_1() {
 }
 
 # --- evil servers ---------------------------------------------------------------------------------------------------
-# Whatever the server does, the client neither crashes nor reads past what it asked for, and its device can be deleted.
-survives() {    # MISDEED AFTER
+# Whatever the server does for some seconds, the client neither crashes nor floods its log; what waited then goes on, and
+# where the server is as it was before, so is the device.
+survives() {    # MISDEED AFTER [GOOD-AFTERWARDS]
     local status=0 serving
-    serve --evil "$1" --evil-after "$2"
+    serve --evil "$1" --evil-after "$2" --evil-seconds $EVIL_SECONDS
     timeout 30 muenblock-ublk add --conn "$connection" --region-dir "$REGIONS" --log-file "$WORK/client.log" \
         --connect-timeout 2 >"$WORK/added" 2>"$WORK/refused" || status=$?
     if ((status != 0)); then
@@ -205,12 +207,18 @@ survives() {    # MISDEED AFTER
     fi
     device=$(<"$WORK/added")
     serving=$(pgrep -x muenblock-ublk)
-    timeout -s KILL $EVIL_SECONDS dd if=/dev/urandom of="$device" bs=64k count=200 oflag=direct status=none 2>"$WORK/dd" || true
+    timeout $I_O_SECONDS_MAX dd if=/dev/urandom of="$device" bs=64k count=100 oflag=direct status=none 2>"$WORK/dd" || true
     kill -0 "$serving" || fail "$1: the serving process has ended"
-    # I/O may wait for good answers for ever. A dead server must not keep a device from being deleted.
-    stop_server KILL
+    if [[ ${3-} ]]; then
+        sleep $EVIL_SECONDS
+        head -c 1M /dev/urandom >"$WORK/payload"
+        timeout $I_O_SECONDS_MAX dd if="$WORK/payload" of="$device" bs=64k oflag=direct conv=fsync status=none ||
+            fail "$1: cannot be written when the server is good again"
+        timeout $I_O_SECONDS_MAX dd if="$device" bs=64k count=16 iflag=direct status=none | cmp "$WORK/payload" - ||
+            fail "$1: what was written is not what is read"
+    fi
     wait_for 20 del || fail "$1: the device cannot be deleted"
-    device=''
+    stop_server KILL
     wait_for 10 not_serving || fail "$1: the serving process is still there"
     if grep -iE 'unhandled|exception|internal|   at ' "$WORK/client.log"; then fail "$1: a fault of the client, see above"; fi
     (($(log_lines) < 100)) || fail "$1: the client's log has $(log_lines) lines"
@@ -220,21 +228,18 @@ survives() {    # MISDEED AFTER
 log_lines() { wc -l 2>/dev/null <"$WORK/client.log" || echo 0; }
 not_serving() { ! pgrep -x muenblock-ublk >/dev/null; }
 
-evil_answers_are_survived() {
+each_survives() {    # AFTER GOOD-AFTERWARDS MISDEED...
     local name
-    for name in wrong-tag wrong-kind wrong-device wrong-status duplicate unsolicited lost silence; do survives $name 60; done
+    for name in "${@:3}"; do survives "$name" "$1" "$2"; done
 }
 
-evil_channels_are_survived() {
-    local name
-    for name in epoch-flips same-epoch inactive backwards ahead huge overrun header garbage; do survives $name 60; done
-}
-
-evil_geometries_are_refused_or_survived() {
-    local name
-    for name in shrink grow block-length no-devices; do survives $name 60; done
-    for name in many-devices zero-geometry huge-geometry silence; do survives $name 0; done
-}
+answers_with_wrong_fields_are_survived() { each_survives 60 good wrong-tag wrong-kind wrong-device wrong-status; }
+answers_too_many_or_too_few_are_survived() { each_survives 60 good duplicate unsolicited lost silence; }
+epochs_that_flip_or_end_are_survived() { each_survives 60 good epoch-flips same-epoch inactive; }
+counters_at_random_places_are_survived() { each_survives 60 good backwards ahead huge overrun; }
+garbage_in_the_channel_is_survived() { each_survives 60 good header garbage; }
+another_geometry_after_a_restart_is_survived() { each_survives 60 '' shrink grow block-length no-devices; }
+an_impossible_geometry_is_refused_or_survived() { each_survives 0 '' many-devices zero-geometry huge-geometry silence; }
 
 # --- running them ---------------------------------------------------------------------------------------------------
 if [[ ${1-} == --one ]]; then

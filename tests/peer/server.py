@@ -139,6 +139,7 @@ class Port:
         self.reader = Reader(self.request_region, Geometry(connection.request_protocol, muenblock.REQUEST_BYTES),
                              habits._replace(backwards_is_new="same-epoch" not in self.habits))
         self.writer = Writer(self.response_region, Geometry(connection.response_protocol, muenblock.RESPONSE_BYTES))
+        self._devices_at_first = [(device, device.blocks, device.block_length) for device in devices]
         self.queues = [Queue() for _ in devices]
         self.out: List[Response] = []
         self.answered = self.merged = 0
@@ -155,6 +156,13 @@ class Port:
             bell = wake.Bell(self.response_region, self.request_region, self.reader)
             bell.ring(began_anew=True)
             bell.close()
+
+    def restore_devices(self) -> None:
+        """Undoes what misdeeds did to them."""
+        self.devices[:] = [device for device, _, _ in self._devices_at_first]
+        self.queues = [Queue() for _ in self.devices]
+        for device, blocks, block_length in self._devices_at_first:
+            device.blocks, device.block_length = blocks, block_length
 
     def turn(self) -> bool:
         """One batch of requests; whether there was anything to do."""

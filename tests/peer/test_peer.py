@@ -140,9 +140,14 @@ class Evil(harness.PythonServerCase):
                     program.kill()
 
     def test_misdeeds_end_and_the_server_is_a_good_one_again(self) -> None:
-        self.serve(harness.LINUX_PAIR, self.image("image", 16 * MIB), "--evil", "epoch-flips", "--evil-for", "5")
-        load = VerifiedLoad(self.client(), depth=20, reconnect=True)
-        load.run(20, requests=300)
+        for options in (("epoch-flips", "--evil-for", "5"), ("silence", "--evil-seconds", "0.3", "--evil-after", "50"),
+                        ("inactive", "--evil-seconds", "0.3", "--evil-after", "50")):
+            with self.subTest(options=options):
+                program = self.serve(harness.LINUX_PAIR, self.image("image", 16 * MIB), "--evil", *options)
+                load = VerifiedLoad(self.client(), depth=20, reconnect=True)
+                load.run(20, requests=300)
+                self.assertGreater(load.sessions_lost, 0)
+                program.stop()
 
 
 if __name__ == "__main__":
