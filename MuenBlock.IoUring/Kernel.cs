@@ -89,6 +89,7 @@ internal enum RingFeatures : uint
     NoDrop = 1 << 1,
     StableSubmission = 1 << 2,
     ExtendedArgument = 1 << 8,
+    IoAttributes = 1 << 16,
 }
 
 /// <summary>IORING_SQ_*: flags that the kernel sets in the ring's memory.</summary>

@@ -82,6 +82,13 @@ public sealed unsafe partial class Ring : IDisposable
     /// <summary>The properties that the ring was created with.</summary>
     public RingSetup Setup => _memory.Setup;
 
+    /// <summary>
+    /// Whether a registered file that is replaced is let go of as soon as the last request with that file has ended. Kernels before
+    /// 6.13 wait for every earlier request with any registered file of the ring, which may last for ever (io_uring/rsrc.c). The
+    /// feature that is asked for came with 6.14, and stands for both.
+    /// </summary>
+    public bool ReleasesFilesOneByOne => _memory.Features.HasFlag(RingFeatures.IoAttributes);
+
     /// <summary>Submission entries, as rounded up by the kernel.</summary>
     public uint Entries => _memory.SubmissionEntries;
 

@@ -34,6 +34,8 @@ internal sealed unsafe class RingMemory : IDisposable
 
     public RingSetup Setup => _parameters.Flags;
 
+    public RingFeatures Features => _parameters.Features;
+
     public uint SubmissionEntries => _parameters.SubmissionEntries;
 
     public uint CompletionEntries => _parameters.CompletionEntries;

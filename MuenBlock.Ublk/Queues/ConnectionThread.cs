@@ -153,6 +153,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly ChannelReader<Response> _responses;
         private readonly PeerSignal<Response, Request> _signal;
         private readonly Response[] _inbox = new Response[Batch];
+        private readonly DeviceFiles _files;
         private readonly LateCompletions _completions = new();
         private readonly SessionMachine<ChannelRequests, ForwardedCompletions> _session;
         private DeviceQueue[] _queues = [];
@@ -174,6 +175,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _budget = new LineBudget(_log, $"connection {_id}, the server's coming and going", ServerLinesInMinute);
             _strayBudget = new LineBudget(_log, $"connection {_id}, responses that nobody asked for", StrayLinesInMinute);
             _ring = ring;
+            _files = new DeviceFiles(ring);
             _requests = new ChannelWriter<Request>(regions.Request.Memory, regions.Request.Length, regions.Name.RequestProtocol);
             _responses = new ChannelReader<Response>(regions.Response.Memory, regions.Response.Length, regions.Name.ResponseProtocol);
             _signal = new PeerSignal<Response, Request>(ring, _responses, _requests, owner._options.Wait, owner._options.Spin);
@@ -191,10 +193,6 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             _ring.RegisterSelf();
             _owner._control.Arm(_ring, ControlCompletion);
-            Span<int> files = stackalloc int[Handshake.MostDevices];
-            files.Fill(-1);
-            int result = _ring.RegisterFiles(files);
-            if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register files with io_uring: error {-result}");
             _signal.Initialise();
 
             while (!_owner._stopping && !(_assigned && _open == 0))
@@ -347,13 +345,12 @@ internal sealed partial class ConnectionThread : IDisposable
             _queues = assignment.Queues;
             _open = _queues.Length;
             _depth = assignment.Layout.Depth;
-            _commands = new QueueCommands(_ring, assignment.Layout, _owner._regions.Buffer.Memory);
+            _commands = new QueueCommands(_ring, _files, assignment.Layout, _owner._regions.Buffer.Memory);
             _completions.Commands = _commands;
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
             foreach (DeviceQueue queue in _queues)
             {
-                int result = _ring.UpdateFile((uint)queue.Index, queue.Descriptor);
-                if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register /dev/ublkc{queue.Id} with io_uring: error {-result}");
+                _files.Add(queue);
                 for (int tag = 0; tag < queue.Depth; tag++) _commands.Fetch(assignment.Layout.Slot(queue.Index, tag));
             }
 
@@ -363,9 +360,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private void Close(DeviceQueue queue)
         {
             if (queue.Closed.IsSet) return;
-
-            // The registration holds the file: the driver would wait for it for ever if it stayed.
-            _ = _ring.UpdateFile((uint)queue.Index, -1);
+            _files.Remove(queue);
             queue.Dispose();
             _open--;
         }

@@ -9,10 +9,11 @@ namespace MuenBlock.Ublk.Queues;
 /// Sends a connection's ublk commands as entries of its ring: fetching a tag, and committing its result together with fetching it again.
 /// The thread that fetches a tag must be the one that commits it (ublk.rst); the connection's thread does both.
 /// </summary>
-/// <param name="ring">The ring; its registered file of a device is the one with the device's index.</param>
+/// <param name="ring">The ring.</param>
+/// <param name="files">The character device of each device, by the device's index.</param>
 /// <param name="layout">The slots.</param>
 /// <param name="buffer">The first byte of the buffer.</param>
-internal readonly unsafe struct QueueCommands(Ring ring, BufferLayout layout, byte* buffer) : IBlockCompletions
+internal readonly unsafe struct QueueCommands(Ring ring, DeviceFiles files, BufferLayout layout, byte* buffer) : IBlockCompletions
 {
     /// <summary>Offers a tag to the driver for the first time.</summary>
     /// <param name="slot">The tag's slot.</param>
@@ -27,8 +28,8 @@ internal readonly unsafe struct QueueCommands(Ring ring, BufferLayout layout, by
         uint depth = (uint)layout.Depth;
         uint index = slot / depth;
         ref SubmissionEntry entry = ref ring.NextEntry();
-        entry.PrepareCommand((int)index, command);
-        entry.Flags = EntryFlags.FixedFile;
+        entry.PrepareCommand(files[index], command);
+        entry.Flags = files.Flags;
         entry.UserData = slot;
         entry.Command<IoCommand>() = new IoCommand
         {

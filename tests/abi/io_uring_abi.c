@@ -192,6 +192,7 @@ static void constants(void)
 	VALUE("RingFeatures.NoDrop", IORING_FEAT_NODROP);
 	VALUE("RingFeatures.StableSubmission", IORING_FEAT_SUBMIT_STABLE);
 	VALUE("RingFeatures.ExtendedArgument", IORING_FEAT_EXT_ARG);
+	VALUE("RingFeatures.IoAttributes", IORING_FEAT_RW_ATTR);
 
 	VALUE("SubmissionQueueFlags.CompletionOverflow", IORING_SQ_CQ_OVERFLOW);
 	VALUE("SubmissionQueueFlags.TaskRun", IORING_SQ_TASKRUN);

@@ -59,6 +59,16 @@ the_device_is_what_the_disk_is() {
     done
 }
 
+# Unit tests that need a driver; ./test leaves them out elsewhere.
+the_driver_takes_the_control_commands_as_the_unit_tests_send_them() {
+    local program
+    program=$(echo "$here"/../MuenBlock.Ublk.Tests/bin/Release/net10.0/*/MuenBlock.Ublk.Tests.dll)
+    dotnet exec "$program" -noLogo -noColor -class '*.DriverTests' -result-xml results.xml
+    "$here/../xunit-report" results.xml
+    grep -q '<test ' results.xml
+    ! grep -q 'result="Skip"' results.xml
+}
+
 # --- what the programs need ------------------------------------------------------------------------------------
 nothing_is_allocated_and_nothing_collected_over_100000_ios() {
     local requests ios line
