@@ -53,7 +53,7 @@ internal sealed class BlockDevice
             DeviceId = (uint)wanted,
             HardwareQueues = 1,
             QueueDepth = (ushort)layout.Depth,
-            LargestIoBytes = layout.SlotSize,
+            LargestIoBytes = layout.LargestSlotIo,
             ServerFlags = Ownership.Mark(device),
             ServerPid = Environment.ProcessId,
         });
@@ -102,7 +102,7 @@ internal sealed class BlockDevice
                 PhysicalBlockShift = PageShift,
                 OptimalIoShift = PageShift,
                 MinimumIoShift = (byte)blockShift,
-                MostSectors = layout.SlotSize >> SectorShift,
+                MostSectors = layout.LargestSlotIo >> SectorShift,
                 DeviceSectors = geometry.Size >> SectorShift,
             },
         };

@@ -5,6 +5,9 @@ namespace MuenBlock.Ublk.Queues;
 /// <summary>
 /// How the buffer is cut: one slot for each tag of each device, all of a size. A slot belongs to its tag for good, so there is no
 /// allocator, and its address is what the ublk driver copies to and from.
+/// A server of the original takes two transfers for one where the second continues the first in the buffer, and on the disk by its number of
+/// sectors plus the first's number of <em>bytes</em> (spec/muenblock.md §4). So for such a server a page is left unused at the end
+/// of each slot: no transfer ever ends where another slot begins, and no two of them can be such a pair.
 /// </summary>
 internal sealed record BufferLayout
 {
@@ -23,11 +26,15 @@ internal sealed record BufferLayout
     /// <summary>The largest that may be asked for (the length of one I/O has to fit the driver's 32 MiB).</summary>
     public const uint LargestIo = 32 << 20;
 
-    private BufferLayout(int devices, int depth, uint slotSize)
+    /// <summary>What is left unused at the end of a slot where it must not touch the next: a page, as ublk wants I/O sizes in pages.</summary>
+    private const uint Gap = 4096;
+
+    private BufferLayout(int devices, int depth, uint slotSize, uint gap)
     {
         Devices = devices;
         Depth = depth;
         SlotSize = slotSize;
+        LargestSlotIo = slotSize - gap;
     }
 
     /// <summary>Devices on the connection.</summary>
@@ -36,8 +43,11 @@ internal sealed record BufferLayout
     /// <summary>Tags of a device.</summary>
     public int Depth { get; }
 
-    /// <summary>Bytes of a slot: the largest I/O.</summary>
+    /// <summary>Bytes from one slot to the next.</summary>
     public uint SlotSize { get; }
+
+    /// <summary>The largest I/O in bytes: a slot, or a page less.</summary>
+    public uint LargestSlotIo { get; }
 
     /// <summary>Slots in all.</summary>
     public int Slots => Devices * Depth;
@@ -52,15 +62,17 @@ internal sealed record BufferLayout
     /// <param name="devices">How many devices share it.</param>
     /// <param name="mostInFlight">Requests that the channels hold (invariant I1).</param>
     /// <param name="mostBytes">The largest request that every server's device takes, in bytes.</param>
+    /// <param name="mergesByBytes">Whether the server may merge what it takes for neighbours, so that slots must not touch.</param>
     /// <param name="depth">The depth that was asked for, or null.</param>
     /// <param name="largestIo">The largest I/O that was asked for, in bytes, or null.</param>
     /// <exception cref="ProgramException">What was asked for does not fit; the message says what would.</exception>
-    public static BufferLayout Cut(ulong bufferLength, int devices, uint mostInFlight, ulong mostBytes, int? depth, uint? largestIo)
+    public static BufferLayout Cut(ulong bufferLength, int devices, uint mostInFlight, ulong mostBytes, bool mergesByBytes, int? depth, uint? largestIo)
     {
+        uint gap = mergesByBytes ? Gap : 0;
         ulong share = bufferLength / (ulong)devices;
-        int deepest = (int)Math.Min(Math.Min((ulong)DeepestQueue, mostInFlight / (uint)devices), share / SmallestIo);
+        int deepest = (int)Math.Min(Math.Min((ulong)DeepestQueue, mostInFlight / (uint)devices), share / (SmallestIo + gap));
         if (deepest == 0)
-            throw new ProgramException(ExitCode.Resource, $"the regions are too small for {devices} devices: each needs a page of the buffer and a request of the channel");
+            throw new ProgramException(ExitCode.Resource, $"the regions are too small for {devices} devices: each needs {SmallestIo + gap} bytes of the buffer and a request of the channel");
         if (depth > deepest)
             throw new ProgramException(ExitCode.Usage, $"--depth {depth} does not fit: {devices} device(s), a buffer of {bufferLength} bytes and channels of {mostInFlight} requests allow {deepest}");
 
@@ -68,15 +80,15 @@ internal sealed record BufferLayout
         if (largestIo > most) throw new ProgramException(ExitCode.Usage, $"--max-io {largestIo} is more than the server takes: {most} bytes");
         if (largestIo is { } size)
         {
-            ulong fitting = share / size;
+            ulong fitting = share / (size + gap);
             if (fitting < (ulong)(depth ?? 1))
                 throw new ProgramException(ExitCode.Usage, $"--max-io {size} does not fit: {devices} device(s) at depth {depth ?? 1} share a buffer of {bufferLength} bytes; use a smaller one, a smaller --depth, or a larger buffer");
-            return new BufferLayout(devices, depth ?? (int)Math.Min(Math.Min((ulong)deepest, fitting), StandardDepth), size);
+            return new BufferLayout(devices, depth ?? (int)Math.Min(Math.Min((ulong)deepest, fitting), StandardDepth), size + gap, gap);
         }
 
         int queue = depth ?? Math.Min(deepest, StandardDepth);
         ulong slot = Math.Min(Math.Min(share / (ulong)queue, StandardLargestIo), most);
-        return new BufferLayout(devices, queue, (uint)ulong.Max(SmallestIo, RoundDownToPowerOfTwo(slot)));
+        return new BufferLayout(devices, queue, (uint)ulong.Max(SmallestIo + gap, RoundDownToPowerOfTwo(slot)), gap);
     }
 
     private static ulong RoundDownToPowerOfTwo(ulong value) => 1ul << (63 - (int)ulong.LeadingZeroCount(value));

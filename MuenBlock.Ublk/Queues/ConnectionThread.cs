@@ -51,6 +51,9 @@ internal sealed partial class ConnectionThread : IDisposable
     /// <summary>Requests that the two channels hold (invariant I1).</summary>
     public uint MostInFlight { get; private set; }
 
+    /// <summary>What the server can do beyond muenblock 2.0, as it said when it was met.</summary>
+    public PeerFeatures ServerFeatures { get; private set; }
+
     /// <summary>Starts the thread and waits until the server has told what it has.</summary>
     /// <param name="deadline">Until when, in <see cref="Environment.TickCount64"/>'s milliseconds.</param>
     /// <returns>The devices; the index is the id on the connection.</returns>
@@ -223,6 +226,7 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             _signal.PeerWakes = (serverFeatures & PeerFeatures.Futex) != 0;
             _owner._devices = _session.Devices.ToArray();
+            if (!_owner._greeted.IsSet) _owner.ServerFeatures = serverFeatures;
             _owner._greeted.Set();
             if (_budget.Allows()) LogReady(_log, _id, serverFeatures, replayed);
         }

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol;
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Session;
@@ -111,8 +112,10 @@ internal sealed partial class DeviceServer : IDisposable
             [.. geometries.Select((geometry, device) => ((ushort)device, geometry)).Where(pair => pair.geometry.Blocks != 0)];
         if (present.Length == 0) throw new ProgramException(ExitCode.Peer, $"connection {options.Connection.Id}: the server exports no device with any blocks");
 
+        // Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.
+        bool mergesByBytes = _thread.ServerFeatures == PeerFeatures.None && options.Serving.OffsetUnit == OffsetUnit.Sectors;
         var layout = BufferLayout.Cut(
-            _regions.Buffer.Length, present.Length, _thread.MostInFlight, present.Min(pair => pair.Geometry.MostBytes), options.Depth, options.LargestIo);
+            _regions.Buffer.Length, present.Length, _thread.MostInFlight, present.Min(pair => pair.Geometry.MostBytes), mergesByBytes, options.Depth, options.LargestIo);
         for (int index = 0; index < present.Length; index++)
         {
             int wanted = options.Id < 0 ? -1 : options.Id + index;
@@ -124,7 +127,7 @@ internal sealed partial class DeviceServer : IDisposable
         foreach (BlockDevice device in _devices)
         {
             device.Start();
-            LogStarted(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.SlotSize);
+            LogStarted(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo);
         }
     }
 

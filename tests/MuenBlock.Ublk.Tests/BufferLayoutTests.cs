@@ -10,8 +10,17 @@ public sealed class BufferLayoutTests
     [Fact]
     public void Muens_default_buffer_gives_one_device_64_slots_of_256_KiB()
     {
-        var layout = BufferLayout.Cut(16 << 20, 1, 1020, ulong.MaxValue, null, null);
+        var layout = BufferLayout.Cut(16 << 20, 1, 1020, ulong.MaxValue, false, null, null);
         Assert.Equal((64, 256u << 10), (layout.Depth, layout.SlotSize));
+    }
+
+    [Fact]
+    public void A_page_of_each_slot_stays_unused_for_a_server_that_merges_by_bytes()
+    {
+        var layout = BufferLayout.Cut(16 << 20, 1, 1020, ulong.MaxValue, true, null, null);
+        Assert.Equal((64, 256u << 10, 252u << 10), (layout.Depth, layout.SlotSize, layout.LargestSlotIo));
+        layout = BufferLayout.Cut(16 << 20, 1, 1020, ulong.MaxValue, true, 64, 4096);
+        Assert.Equal((64, 8192u, 4096u), (layout.Depth, layout.SlotSize, layout.LargestSlotIo));
     }
 
     [Theory]
@@ -23,7 +32,7 @@ public sealed class BufferLayoutTests
     [InlineData(4, 1020 / 4, null, 255, 16 << 10)]
     public void What_is_asked_for_is_given_if_it_fits(int devices, int? depth, int? largestIo, int expectedDepth, int expectedIo)
     {
-        var layout = BufferLayout.Cut(16 << 20, devices, 1020, ulong.MaxValue, depth, (uint?)largestIo);
+        var layout = BufferLayout.Cut(16 << 20, devices, 1020, ulong.MaxValue, false, depth, (uint?)largestIo);
         Assert.Equal((expectedDepth, (uint)expectedIo), (layout.Depth, layout.SlotSize));
     }
 
@@ -34,25 +43,27 @@ public sealed class BufferLayoutTests
     [InlineData(2, 511, null, "--depth 511")]
     public void What_does_not_fit_is_refused_with_what_would(int devices, int? depth, int? largestIo, string part)
     {
-        ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Cut(16 << 20, devices, 1020, ulong.MaxValue, depth, (uint?)largestIo));
+        ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Cut(16 << 20, devices, 1020, ulong.MaxValue, false, depth, (uint?)largestIo));
         Assert.Equal(ExitCode.Usage, failure.ExitCode);
         Assert.Contains(part, failure.Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Slots_never_overlap_nor_leave_the_buffer_nor_outnumber_the_channel() =>
-        Gen.Select(Gen.ULong[1, 1ul << 32], Gen.Int[1, 256], Gen.UInt[1, 4096], Gen.ULong[4096, 1ul << 40], Gen.Int[1, 4096].Nullable(), Gen.UInt[1, 8192].Nullable()).Sample(
-            (pages, devices, mostInFlight, mostBytes, depth, ioPages) =>
+        Gen.Select(Gen.ULong[1, 1ul << 32], Gen.Int[1, 256], Gen.UInt[1, 4096], Gen.ULong[4096, 1ul << 40], Gen.Int[1, 4096].Nullable(), Gen.UInt[1, 8192].Nullable(), Gen.Bool).Sample(
+            (pages, devices, mostInFlight, mostBytes, depth, ioPages, merges) =>
             {
                 ulong length = pages % 65536 * 4096;
                 try
                 {
-                    var layout = BufferLayout.Cut(length, devices, mostInFlight, mostBytes, depth, ioPages * 4096);
+                    var layout = BufferLayout.Cut(length, devices, mostInFlight, mostBytes, merges, depth, ioPages * 4096);
                     Assert.True((ulong)layout.Slots * layout.SlotSize <= length);
                     Assert.True(layout.Slots <= mostInFlight);
-                    Assert.True(layout.SlotSize >= 4096 && layout.SlotSize % 4096 == 0 && layout.SlotSize <= mostBytes);
+                    Assert.True(layout.LargestSlotIo >= 4096 && layout.LargestSlotIo % 4096 == 0 && layout.LargestSlotIo <= mostBytes);
+                    // The end of a transfer is never the begin of a slot for a server that would merge the two.
+                    Assert.True(merges ? layout.LargestSlotIo < layout.SlotSize : layout.LargestSlotIo == layout.SlotSize);
                     Assert.Equal(depth ?? layout.Depth, layout.Depth);
-                    Assert.Equal(ioPages * 4096 ?? layout.SlotSize, layout.SlotSize);
+                    Assert.Equal(ioPages * 4096 ?? layout.LargestSlotIo, layout.LargestSlotIo);
                     Assert.Equal((uint)layout.Slots - 1, layout.Slot(devices - 1, layout.Depth - 1));
                 }
                 catch (ProgramException failure)
