@@ -21,12 +21,7 @@ _deaths_under_fio() {    # COUNT SIGNAL DISK
     local load=$!
     for ((i = 1; i <= $1; i++)); do
         wait_for 60 _in_flight
-        if [[ $2 == KILL ]]; then
-            kill_backend
-        else
-            stop_backend
-            grep -q 'asked to end: finishing what is under way' "$backend_log"
-        fi
+        if [[ $2 == KILL ]]; then kill_backend; else stop_backend; fi
         sleep 0.3
         start_backend --conn $CONN --device "$3:1"
         wait_for 60 _sessions $((i + 1))
@@ -42,7 +37,7 @@ _deaths_under_fio() {    # COUNT SIGNAL DISK
 
 io_goes_on_without_an_error_over_5_deaths_of_the_backend() { _deaths_under_fio 5 KILL $RAM; }
 io_on_a_virtio_disk_goes_on_without_an_error_over_5_deaths_of_the_backend() { _deaths_under_fio 5 KILL $DISK; }
-io_goes_on_without_an_error_over_3_backends_that_sigterm_ends() { _deaths_under_fio 3 TERM $DISK; }
+io_goes_on_without_an_error_over_3_restarts_of_the_backend() { _deaths_under_fio 3 TERM $RAM; }
 
 # While there is no backend I/O waits: it neither fails nor completes.
 io_waits_while_there_is_no_backend() {
@@ -66,4 +61,18 @@ a_device_whose_backend_is_gone_can_be_deleted() {
     stop_backend
     del 0
     equal '' "$(servers)" 'the serving processes'
+}
+
+sigterm_lets_the_backend_finish_what_is_under_way() {
+    start_backend --conn $CONN --device $DISK:1
+    add --conn $CONN
+    verify "${devices[0]}" drain --rw=randwrite --bs=64k --iodepth=32 --size=32M --do_verify=1 &
+    local fio=$!
+    sleep 1
+    stop_backend
+    grep -q 'asked to end' "$backend_log"
+    grep -q 'stopped after' "$backend_log"
+    start_backend --conn $CONN --device $DISK:1
+    wait $fio
+    ! grep -E ' (error|fatal) ' "$CLIENT_LOG"
 }
