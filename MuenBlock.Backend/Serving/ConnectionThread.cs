@@ -163,7 +163,7 @@ internal sealed partial class ConnectionThread : IDisposable
         /// <summary>Serves until it is asked to stop and nothing is under way.</summary>
         public void Serve()
         {
-            while (!_owner._stopping || _machine.UnderWay > 0)
+            while (!Ended)
             {
                 // Answers go out before the next submission: it may run I/O inline, and the client would wait for all of it.
                 bool worked = CollectCompletions();
@@ -175,12 +175,15 @@ internal sealed partial class ConnectionThread : IDisposable
                 // With little under way, submitting and sleeping are one call; else there is more to collect.
                 bool few = _machine.UnderWay <= FewUnderWay;
                 if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
-                else if (_ring.Queued > 0 || !worked) _signal.Sleep(accepting, few);
+                else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(accepting, few);
             }
 
             _signal.Deactivate();
             LogStopped(_log, _id, _machine.Requests);
         }
+
+        // Looked at before sleeping as well: after the last I/O nothing may be left to come that would end the sleep.
+        private bool Ended => _owner._stopping && _machine.UnderWay == 0;
 
         private unsafe bool Register(Connection connection)
         {

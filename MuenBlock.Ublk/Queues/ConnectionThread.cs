@@ -198,7 +198,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _owner._control.Arm(_ring, ControlCompletion);
             _signal.Initialise();
 
-            while (!_owner._stopping && !(_assigned && _open == 0))
+            while (!Ended)
             {
                 // Requests go out before the next submission, so that the server works on them meanwhile.
                 bool worked = CollectCompletions();
@@ -210,7 +210,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 // With little in flight, submitting and sleeping are one call; else there is more to collect.
                 bool few = _session.Count <= FewInFlight;
                 if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
-                else if (_ring.Queued > 0 || !worked) _signal.Sleep(_session.ExpectsAnswer, few, UntilDeadline());
+                else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(_session.ExpectsAnswer, few, UntilDeadline());
             }
         }
 
@@ -248,6 +248,9 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             if (_strayBudget.Allows()) LogStray(_log, _id, response.Kind, response.Device, response.Tag);
         }
+
+        // Looked at before sleeping as well: after the last tag nothing may be left to come that would end the sleep.
+        private bool Ended => _owner._stopping || (_assigned && _open == 0);
 
         private bool CollectCompletions()
         {
