@@ -1,4 +1,5 @@
 using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Protocol.Signals;
 
 namespace MuenBlock.Backend.Serving;
@@ -7,4 +8,8 @@ namespace MuenBlock.Backend.Serving;
 /// <param name="OffsetUnit">What device offsets count.</param>
 /// <param name="Wait">How requests are waited for.</param>
 /// <param name="Spin">How long at most to look for work before sleeping.</param>
-internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin);
+internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin)
+{
+    /// <summary>Tells whether the buffer's pages can be pinned. Only a device has pages that cannot: tests say so of others.</summary>
+    public Func<Region, bool> CanBePinned { get; init; } = static region => region.CanBePinned;
+}

@@ -88,8 +88,9 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         try
         {
+            using var memory = new DiskMemory(_connection.Buffer, _options.CanBePinned(_connection.Buffer));
             using Ring ring = Ring.Create(new RingOptions { Entries = SubmissionEntries, CompletionEntries = 4096 });
-            var loop = new Loop(this, ring);
+            var loop = new Loop(this, ring, memory);
             loop.Begin();
             _started.Set();
             loop.Serve();
@@ -122,7 +123,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly LineBudget _budget;
         private ulong _requestsBefore;
 
-        public unsafe Loop(ConnectionThread owner, Ring ring)
+        public unsafe Loop(ConnectionThread owner, Ring ring, DiskMemory memory)
         {
             Connection connection = owner._connection;
             _owner = owner;
@@ -133,7 +134,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _requests = new ChannelReader<Request>(connection.Request.Memory, connection.Request.Length, connection.Name.RequestProtocol);
             _responses = new ChannelWriter<Response>(connection.Response.Memory, connection.Response.Length, connection.Name.ResponseProtocol);
             _signal = new PeerSignal<Request, Response>(ring, _requests, _responses, owner._options.Wait, owner._options.Spin);
-            bool registered = Register(connection);
+            Register(connection, memory);
             PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Futex;
             _machine = new ServingMachine<RingDisks, ChannelResponses>(
                 connection.ServedDevices(),
@@ -143,7 +144,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 Batch,
                 features,
                 new Complaints(_log, _id),
-                new RingDisks(ring, connection.Disks, connection.Buffer.Memory, registered),
+                new RingDisks(ring, connection.Disks, memory),
                 new ChannelResponses(_responses));
         }
 
@@ -185,17 +186,17 @@ internal sealed partial class ConnectionThread : IDisposable
         // Looked at before sleeping as well: after the last I/O nothing may be left to come that would end the sleep.
         private bool Ended => _owner._stopping && _machine.UnderWay == 0;
 
-        private unsafe bool Register(Connection connection)
+        private void Register(Connection connection, DiskMemory memory)
         {
             Span<int> files = stackalloc int[connection.Disks.Length];
             for (int i = 0; i < files.Length; i++) files[i] = PosixFile.Descriptor(connection.Disks[i].File);
             int result = _ring.RegisterFiles(files);
             if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register {files.Length} disks with io_uring: {PosixFile.Describe(-result)}");
 
-            var buffer = new IoVector { Base = connection.Buffer.Memory, Length = connection.Buffer.Length };
-            result = _ring.RegisterBuffers([buffer]);
+            if (memory.Bounce is { } bounce) LogBounce(_log, _id, connection.Buffer.Name, (ulong)bounce.Length);
+            else LogDirect(_log, _id, connection.Buffer.Name);
+            result = memory.Register(_ring);
             if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
-            return result >= 0;
         }
 
         private static string Remedy(int errno)
@@ -284,8 +285,14 @@ internal sealed partial class ConnectionThread : IDisposable
     [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: session dropped, rule RequestsInFlightFitTheChannel: the client wrote more than {Elements} requests ahead")]
     private static partial void LogOverrun(ILogger log, uint connection, uint elements);
 
-    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: the buffer cannot be registered with io_uring ({Reason}); every I/O pins its pages anew: {Remedy}")]
+    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: the memory for I/O cannot be registered with io_uring ({Reason}); every I/O pins its pages anew: {Remedy}")]
     private static partial void LogNotRegistered(ILogger log, uint connection, string reason, string remedy);
+
+    [LoggerMessage(18, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} can be pinned: disks read and write the buffer itself")]
+    private static partial void LogDirect(ILogger log, uint connection, string name);
+
+    [LoggerMessage(19, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} cannot be pinned: data is copied through a bounce buffer of {Bytes} bytes")]
+    private static partial void LogBounce(ILogger log, uint connection, string name, ulong bytes);
 
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);

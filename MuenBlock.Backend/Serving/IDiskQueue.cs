@@ -6,8 +6,11 @@ namespace MuenBlock.Backend.Serving;
 /// </summary>
 internal interface IDiskQueue
 {
-    /// <summary>Disk to buffer. Offsets and length in bytes.</summary>
+    /// <summary>Disk to buffer. Offsets and length in bytes. What came of it is called for by <see cref="Deliver"/>.</summary>
     void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset);
+
+    /// <summary>So much of a read has completed: from now on it lies in the shared buffer.</summary>
+    void Deliver(ulong bufferOffset, uint length);
 
     /// <summary>Buffer to disk.</summary>
     void Write(uint slot, int device, ulong offset, uint length, ulong bufferOffset);

@@ -1,34 +1,44 @@
+using System.Runtime.CompilerServices;
 using MuenBlock.Backend.Disks;
 using MuenBlock.IoUring;
+using MuenBlock.Protocol.Regions;
 
 namespace MuenBlock.Backend.Serving;
 
-/// <summary>Sends I/O to the disks as entries of the connection's ring: registered files, and the shared buffer as registered memory.</summary>
+/// <summary>Sends I/O to the disks as entries of the connection's ring: registered files, and memory that is registered where possible.</summary>
 /// <param name="ring">The ring; its registered file of a device is the one with the device's id.</param>
 /// <param name="disks">The disks, by device id.</param>
-/// <param name="buffer">The first byte of the shared buffer.</param>
-/// <param name="registered">Whether the buffer is registered with the ring, as its buffer 0.</param>
-internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, byte* buffer, bool registered) : IDiskQueue
+/// <param name="memory">Where they read to and write from.</param>
+internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory memory) : IDiskQueue
 {
     private const uint BlockCommandDiscard = 0x1200; // BLOCK_URING_CMD_DISCARD = _IO(0x12, 0), linux/blkdev.h
     private const int FallocateKeepSize = 1; // linux/falloc.h
     private const int FallocatePunchHole = 2;
 
+    private readonly byte* _memory = memory.Address;
+    private readonly bool _registered = memory.IsRegistered;
+    private readonly BounceBuffer? _bounce = memory.Bounce;
+
     /// <inheritdoc/>
     public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset)
     {
         ref SubmissionEntry entry = ref ring.NextEntry();
-        if (registered) entry.PrepareReadFixed(device, buffer + bufferOffset, length, offset, 0);
-        else entry.PrepareRead(device, buffer + bufferOffset, length, offset);
+        if (_registered) entry.PrepareReadFixed(device, _memory + bufferOffset, length, offset, 0);
+        else entry.PrepareRead(device, _memory + bufferOffset, length, offset);
         Finish(ref entry, slot);
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Deliver(ulong bufferOffset, uint length) => _bounce?.ToRegion(bufferOffset, length);
+
+    /// <inheritdoc/>
     public void Write(uint slot, int device, ulong offset, uint length, ulong bufferOffset)
     {
+        _bounce?.FromRegion(bufferOffset, length);
         ref SubmissionEntry entry = ref ring.NextEntry();
-        if (registered) entry.PrepareWriteFixed(device, buffer + bufferOffset, length, offset, 0);
-        else entry.PrepareWrite(device, buffer + bufferOffset, length, offset);
+        if (_registered) entry.PrepareWriteFixed(device, _memory + bufferOffset, length, offset, 0);
+        else entry.PrepareWrite(device, _memory + bufferOffset, length, offset);
         Finish(ref entry, slot);
     }
 

@@ -136,9 +136,11 @@ internal sealed class ServingMachine<TDisks, TResponses>
             if (result == 0) result = -Eio;
             if (result > 0)
             {
-                entry.Offset += (uint)result;
-                entry.BufferOffset += (uint)result;
-                entry.Remaining -= Math.Min((uint)result, entry.Remaining);
+                uint done = (uint)Math.Min((uint)result, entry.Remaining);
+                if (entry.Kind == RequestKind.Read) _disks.Deliver(entry.BufferOffset, done);
+                entry.Offset += done;
+                entry.BufferOffset += done;
+                entry.Remaining -= done;
                 if (entry.Remaining > 0)
                 {
                     Transfer(slot, ref entry);

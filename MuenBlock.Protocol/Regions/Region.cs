@@ -1,5 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Signals;
 using Tmds.Linux;
 using static Tmds.Linux.LibC;
 
@@ -42,6 +43,12 @@ public sealed unsafe class Region : IDisposable
 
     /// <summary>The file that is mapped.</summary>
     public SafeFileHandle File { get; }
+
+    /// <summary>
+    /// Whether the kernel can take hold of the region's pages, as I/O straight to them, registered buffers, and futexes need. It cannot
+    /// where there is a mapping without pages of RAM behind it: Muen's regions, the memory of a PCI device. Found out by trying.
+    /// </summary>
+    public bool CanBePinned => Futex.Reaches((uint*)Memory);
 
     /// <summary>Whether a name can be a region's: one path component.</summary>
     /// <param name="name">The name.</param>

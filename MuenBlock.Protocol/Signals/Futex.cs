@@ -7,11 +7,20 @@ internal static unsafe partial class Futex
 {
     private const long SystemCall = 202; // __NR_futex, asm/unistd_64.h
     private const int Wake = 1; // FUTEX_WAKE, linux/futex.h; without FUTEX_PRIVATE_FLAG, as the waiter is another process
+    private const int Efault = 14; // asm-generic/errno-base.h
 
     /// <summary>Wakes whoever sleeps on a word of shared memory.</summary>
     /// <param name="word">The word.</param>
     public static void WakeAll(uint* word) => _ = Call(SystemCall, word, Wake, int.MaxValue, 0, 0, 0);
 
-    [LibraryImport("libc", EntryPoint = "syscall")]
+    /// <summary>
+    /// Whether the kernel can take hold of the page of a word, as futexes between processes need: they are named by it. That fails where
+    /// a mapping has no page of RAM behind it, with the same error for the same reason as pinning memory for I/O does (get_user_pages).
+    /// </summary>
+    /// <param name="word">The word.</param>
+    /// <returns>Whether it can.</returns>
+    public static bool Reaches(uint* word) => Call(SystemCall, word, Wake, 0, 0, 0, 0) >= 0 || Marshal.GetLastPInvokeError() != Efault;
+
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial long Call(long number, uint* word, long operation, long count, long timeout, long word2, long value3);
 }

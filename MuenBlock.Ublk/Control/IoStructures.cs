@@ -6,6 +6,8 @@ namespace MuenBlock.Ublk.Control;
 [StructLayout(LayoutKind.Explicit, Size = 24)]
 internal struct IoDescriptor
 {
+    private const uint OperationMask = 0xff;
+
     /// <summary><see cref="BlockOperation"/> in the low eight bits, <see cref="IoFlags"/> in the others.</summary>
     [FieldOffset(0)]
     public uint OperationFlags;
@@ -21,6 +23,9 @@ internal struct IoDescriptor
     /// <summary>The address of the tag's buffer; with <see cref="IoFlags.SharedMemory"/> its registration's index (upper half) and an offset.</summary>
     [FieldOffset(16)]
     public ulong Address;
+
+    /// <summary>What is to be done.</summary>
+    public readonly BlockOperation Operation => (BlockOperation)(OperationFlags & OperationMask);
 }
 
 /// <summary>What a tag's command is given, in its ring entry at byte 48: struct ublksrv_io_cmd, 16 bytes.</summary>

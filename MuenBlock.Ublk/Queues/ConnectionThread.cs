@@ -3,6 +3,7 @@ using MuenBlock.IoUring;
 using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Protocol.Signals;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Session;
@@ -77,9 +78,10 @@ internal sealed partial class ConnectionThread : IDisposable
     /// <summary>Hands over the devices. From now on their tags are fetched, and the thread ends when all of them have ended.</summary>
     /// <param name="layout">How the buffer is cut.</param>
     /// <param name="queues">A queue for each device that is served.</param>
-    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues)
+    /// <param name="bounce">What stands in for the buffer where the driver cannot reach it, or null. It outlives the thread.</param>
+    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues, BounceBuffer? bounce)
     {
-        _assignment = new Assignment(layout, [.. queues]);
+        _assignment = new Assignment(layout, [.. queues], bounce);
         _control.Signal();
     }
 
@@ -130,7 +132,7 @@ internal sealed partial class ConnectionThread : IDisposable
         }
     }
 
-    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues);
+    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues, BounceBuffer? Bounce);
 
     /// <summary>What the thread works with: made by it, used by it alone.</summary>
     private sealed class Loop : ISessionEvents
@@ -281,7 +283,7 @@ internal sealed partial class ConnectionThread : IDisposable
 
             _ios++;
             ref readonly IoDescriptor io = ref queue[(int)slot - (index * _depth)];
-            RequestKind kind = (BlockOperation)(io.OperationFlags & 0xff) switch
+            RequestKind kind = io.Operation switch
             {
                 BlockOperation.Read => RequestKind.Read,
                 BlockOperation.Write => RequestKind.Write,
@@ -297,6 +299,7 @@ internal sealed partial class ConnectionThread : IDisposable
             }
 
             uint length = kind == RequestKind.Sync ? 0 : io.Sectors << SectorShift;
+            if (kind == RequestKind.Write) _commands.HandOver(slot, length);
             _session.Submit(slot, kind, queue.Device, kind == RequestKind.Sync ? 0 : io.StartSector << SectorShift, length);
         }
 
@@ -344,7 +347,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _session.ServerAppeared(Environment.TickCount64);
         }
 
-        private unsafe void TakeAssignment()
+        private void TakeAssignment()
         {
             _owner._control.Arm(_ring, ControlCompletion);
             if (_assigned || _owner._assignment is not { } assignment) return;
@@ -352,7 +355,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _queues = assignment.Queues;
             _open = _queues.Length;
             _depth = assignment.Layout.Depth;
-            _commands = new QueueCommands(_ring, _files, assignment.Layout, _owner._regions.Buffer.Memory);
+            _commands = new QueueCommands(_ring, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce);
             _completions.Commands = _commands;
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
             foreach (DeviceQueue queue in _queues)

@@ -2,6 +2,7 @@ using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Session;
 
@@ -38,6 +39,10 @@ internal sealed class ServerOptions
 /// <summary>The block devices of a connection, from the first greeting to the last deletion.</summary>
 internal sealed partial class DeviceServer : IDisposable
 {
+    // Drivers that have this feature copy through the server's page tables (copy_to_iter); those before look its pages up and hold them
+    // meanwhile (iov_iter_get_pages2), and where that fails for the first page they ask again every 3 ms, for ever (ublk_drv.c).
+    private const UblkFeatures CopiesByAddress = UblkFeatures.BatchIo;
+
     private static readonly TimeSpan s_closePatience = TimeSpan.FromSeconds(30); // for the last I/O of a device that was stopped
 
     private readonly ControlPlane _control;
@@ -45,6 +50,7 @@ internal sealed partial class DeviceServer : IDisposable
     private readonly ConnectionThread _thread;
     private readonly ILogger _log;
     private readonly List<BlockDevice> _devices = [];
+    private BounceBuffer? _bounce;
     private bool _serving;
 
     private DeviceServer(ControlPlane control, ConnectionRegions regions, ConnectionThread thread, ILogger log)
@@ -102,6 +108,7 @@ internal sealed partial class DeviceServer : IDisposable
         if (!_serving || _thread.Failure is not null) _thread.Stop();
         _thread.Join();
         _thread.Dispose();
+        _bounce?.Dispose();
         _regions.Dispose();
         _control.Dispose();
     }
@@ -123,12 +130,34 @@ internal sealed partial class DeviceServer : IDisposable
         }
 
         _serving = true;
-        _thread.Assign(layout, [.. _devices.Select(device => device.Queue)]);
+        _bounce = Bounce(layout);
+        _thread.Assign(layout, [.. _devices.Select(device => device.Queue)], _bounce);
         foreach (BlockDevice device in _devices)
         {
             device.Start();
             LogStarted(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo);
         }
+    }
+
+    /// <summary>What stands in for the buffer where the driver, which copies to and from it, cannot reach it.</summary>
+    private BounceBuffer? Bounce(BufferLayout layout)
+    {
+        Region buffer = _regions.Buffer;
+        if (buffer.CanBePinned)
+        {
+            LogPinned(_log, _regions.Name.Id, buffer.Name);
+            return null;
+        }
+
+        if (_control.Features.HasFlag(CopiesByAddress))
+        {
+            LogReached(_log, _regions.Name.Id, buffer.Name);
+            return null;
+        }
+
+        var bounce = new BounceBuffer(buffer, (nuint)layout.Slots * layout.SlotSize);
+        LogBounce(_log, _regions.Name.Id, buffer.Name, (ulong)bounce.Length);
+        return bounce;
     }
 
     private void Remove(BlockDevice device)
@@ -155,4 +184,13 @@ internal sealed partial class DeviceServer : IDisposable
 
     [LoggerMessage(32, LogLevel.Error, "{Path}: not removed: {Reason}")]
     private static partial void LogNotRemoved(ILogger log, string path, string reason);
+
+    [LoggerMessage(33, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} can be pinned: the driver copies to and from the buffer itself")]
+    private static partial void LogPinned(ILogger log, uint connection, string name);
+
+    [LoggerMessage(34, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} cannot be pinned, but this kernel's driver need not: it copies to and from the buffer itself")]
+    private static partial void LogReached(ILogger log, uint connection, string name);
+
+    [LoggerMessage(35, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} cannot be pinned: data is copied through a bounce buffer of {Bytes} bytes")]
+    private static partial void LogBounce(ILogger log, uint connection, string name, ulong bytes);
 }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using MuenBlock.IoUring;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Session;
 
@@ -12,15 +13,36 @@ namespace MuenBlock.Ublk.Queues;
 /// <param name="ring">The ring.</param>
 /// <param name="files">The character device of each device, by the device's index.</param>
 /// <param name="layout">The slots.</param>
-/// <param name="buffer">The first byte of the buffer.</param>
-internal readonly unsafe struct QueueCommands(Ring ring, DeviceFiles files, BufferLayout layout, byte* buffer) : IBlockCompletions
+/// <param name="queues">The queue of each device, by the device's index.</param>
+/// <param name="buffer">The shared buffer.</param>
+/// <param name="bounce">What stands in for it where the driver cannot reach it; else null.</param>
+internal readonly unsafe struct QueueCommands(
+    Ring ring, DeviceFiles files, BufferLayout layout, DeviceQueue[] queues, Region buffer, BounceBuffer? bounce) : IBlockCompletions
 {
+    private readonly byte* _memory = bounce is null ? buffer.Memory : bounce.Memory;
+
     /// <summary>Offers a tag to the driver for the first time.</summary>
     /// <param name="slot">The tag's slot.</param>
     public void Fetch(uint slot) => Send(UblkCommands.FetchRequest, slot, 0);
 
+    /// <summary>The driver has copied a write's data: from now on the server finds it in the shared buffer.</summary>
+    /// <param name="slot">The tag's slot.</param>
+    /// <param name="length">How much, in bytes.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void HandOver(uint slot, uint length) => bounce?.ToRegion((ulong)slot * layout.SlotSize, length);
+
     /// <inheritdoc/>
-    public void Complete(uint slot, int result) => Send(UblkCommands.CommitAndFetchRequest, slot, result);
+    public void Complete(uint slot, int result)
+    {
+        if (bounce is not null && result > 0 && IsRead(slot)) bounce.FromRegion((ulong)slot * layout.SlotSize, (uint)result);
+        Send(UblkCommands.CommitAndFetchRequest, slot, result);
+    }
+
+    private bool IsRead(uint slot)
+    {
+        int index = (int)(slot / (uint)layout.Depth);
+        return queues[index][(int)slot - (index * layout.Depth)].Operation == BlockOperation.Read;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Send(uint command, uint slot, int result)
@@ -38,7 +60,7 @@ internal readonly unsafe struct QueueCommands(Ring ring, DeviceFiles files, Buff
             Result = result,
 
             // Where the driver copies to and from. It must be given with every command, and not be 0.
-            Address = (ulong)(buffer + ((ulong)slot * layout.SlotSize)),
+            Address = (ulong)(_memory + ((ulong)slot * layout.SlotSize)),
         };
     }
 }

@@ -15,11 +15,17 @@ internal sealed class TestServer : IDisposable
     private readonly Connection _connection;
     private readonly ConnectionThread _thread;
 
-    public TestServer(string directory, IReadOnlyList<string> images, bool readOnly = false, OffsetUnit unit = OffsetUnit.Sectors, WaitMode wait = WaitMode.Auto)
+    public TestServer(
+        string directory,
+        IReadOnlyList<string> images,
+        bool readOnly = false,
+        OffsetUnit unit = OffsetUnit.Sectors,
+        WaitMode wait = WaitMode.Auto,
+        bool canBePinned = true)
     {
         Name = ConnectionString.Parse("1:request:response:buffer");
         _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, readOnly, NullLogger.Instance);
-        _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero), NullLogger.Instance, static () => { });
+        _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned }, NullLogger.Instance, static () => { });
         _thread.Start();
     }
 

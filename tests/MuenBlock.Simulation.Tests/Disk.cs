@@ -81,6 +81,11 @@ internal readonly struct DiskQueue(Disk disk) : IDiskQueue
 {
     public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset) => disk.Start(RequestKind.Read, slot, offset, length, bufferOffset);
 
+    public void Deliver(ulong bufferOffset, uint length)
+    {
+        // The disks read to the buffer itself.
+    }
+
     public void Write(uint slot, int device, ulong offset, uint length, ulong bufferOffset) => disk.Start(RequestKind.Write, slot, offset, length, bufferOffset);
 
     public void Discard(uint slot, int device, ulong offset, ulong length) => disk.Start(RequestKind.Discard, slot, offset, length, 0);

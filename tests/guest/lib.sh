@@ -37,6 +37,28 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 # --- the machine -----------------------------------------------------------------------------------------------
 prepare_machine() { modprobe brd rd_nr=2 rd_size=$((RAM_MIB * 1024)); }
 
+# --- memory without pages --------------------------------------------------------------------------------------
+# device_memory BYTES: the file of a PCI device's memory (ivshmem) of that size, which a program can map but the kernel cannot pin.
+device_memory() {
+    local file
+    for file in /sys/bus/pci/devices/*/resource2; do
+        [[ $(<"${file%/*}/vendor") != 0x1af4 || $(<"${file%/*}/device") != 0x1110 || $(stat -c %s "$file") != "$1" ]] || { echo "$file"; return; }
+    done
+    fail "no PCI device has $1 bytes of memory"
+}
+
+# in_device_memory NAME BYTES: makes a region of it.
+in_device_memory() {
+    local file
+    file=$(device_memory "$2")
+    echo 1 >"${file%/*}/enable"
+    mkdir -p "$REGIONS"
+    touch "$REGIONS/$1"
+    mount --bind "$file" "$REGIONS/$1"
+}
+
+mounts_in_work() { awk -v at="$WORK/" 'index($2, at) == 1 { print $2 }' /proc/mounts | tac; }
+
 # --- a backend -------------------------------------------------------------------------------------------------
 # start_backend ARG...: of serve; returns when all connections are served. Sets backend (its pid) and backend_log.
 start_backend() {
@@ -100,6 +122,7 @@ leave_nothing() {
     local pid
     del --all
     for pid in "${backends[@]}"; do [[ -z $pid ]] || stop_backend "$pid"; done
+    mounts_in_work | xargs -r -n1 umount
     rm -rf "$REGIONS"
 }
 
@@ -121,6 +144,7 @@ left_behind() {
         find /dev/mapper -mindepth 1 -not -name control
         tail -n +2 /proc/swaps
         awk '$2 ~ /^\/mnt\/./' /proc/mounts
+        mounts_in_work
         find /dev/shm -mindepth 1 -maxdepth 1 -not -path "$WORK"
     )
     echo -n "${found[*]}"
@@ -138,6 +162,7 @@ clean_up_by_force() {
         pkill -KILL "$PROGRAMS"
         sleep 1
         timeout 20 muenblock-ublk del --all
+        mounts_in_work | xargs -r -n1 umount -l
         rm -rf /run/muenblock/* "$REGIONS"
         find /dev/shm -mindepth 1 -maxdepth 1 -not -path "$WORK" -exec rm -rf {} +
     } >/dev/null 2>&1 || true

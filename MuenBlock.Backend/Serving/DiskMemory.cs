@@ -1,0 +1,44 @@
+using MuenBlock.IoUring;
+using MuenBlock.Protocol.Regions;
+
+namespace MuenBlock.Backend.Serving;
+
+/// <summary>
+/// Where the disks of a connection read to and write from: the shared buffer itself, or a bounce buffer where its pages cannot be
+/// pinned. That is decided once. Either is registered with the ring if the kernel allows it, which spares each I/O the pinning.
+/// </summary>
+internal sealed unsafe class DiskMemory : IDisposable
+{
+    private readonly Region _buffer;
+
+    /// <summary>Decides what it is, and takes what memory that needs.</summary>
+    /// <param name="buffer">The shared buffer.</param>
+    /// <param name="canBePinned">Whether the kernel can take hold of its pages.</param>
+    public DiskMemory(Region buffer, bool canBePinned)
+    {
+        _buffer = buffer;
+        Bounce = canBePinned ? null : new BounceBuffer(buffer, buffer.Length);
+    }
+
+    /// <summary>The first byte. An offset in the shared buffer is the same here.</summary>
+    public byte* Address => Bounce is null ? _buffer.Memory : Bounce.Memory;
+
+    /// <summary>The bounce buffer; null where the disks use the shared buffer itself.</summary>
+    public BounceBuffer? Bounce { get; }
+
+    /// <summary>Whether it is the ring's registered buffer 0.</summary>
+    public bool IsRegistered { get; private set; }
+
+    /// <summary>Registers the memory with a ring.</summary>
+    /// <param name="ring">The ring; it ends before this.</param>
+    /// <returns>0, or the negative errno for which it was not registered: then each I/O pins its pages.</returns>
+    public int Register(Ring ring)
+    {
+        int result = ring.RegisterBuffers([new IoVector { Base = Address, Length = _buffer.Length }]);
+        IsRegistered = result >= 0;
+        return result;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Bounce?.Dispose();
+}
