@@ -122,6 +122,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly AllocationMeter _meter = new();
         private readonly LineBudget _budget;
         private ulong _requestsBefore;
+        private bool _greeted; // a client's epoch was seen, and not its end
 
         public unsafe Loop(ConnectionThread owner, Ring ring, DiskMemory memory)
         {
@@ -239,13 +240,15 @@ internal sealed partial class ConnectionThread : IDisposable
                     return true;
                 case ReadStatus.NewEpoch:
                     BeginSession();
+                    _greeted = true;
                     if (_budget.Allows()) LogClient(_log, _id);
                     _requestsBefore = _machine.Requests;
                     _meter.Restart();
                     return true;
                 case ReadStatus.Inactive:
                     BeginSession();
-                    if (_budget.Allows()) LogClientLeft(_log, _id, _machine.Requests - _requestsBefore, _meter.Bytes, _meter.Collections);
+                    if (_greeted && _budget.Allows()) LogClientLeft(_log, _id, _machine.Requests - _requestsBefore, _meter.Bytes, _meter.Collections);
+                    _greeted = false;
                     return true;
                 case ReadStatus.Incompatible:
                     BeginSession();
