@@ -71,13 +71,14 @@ internal static partial class ServeCommand
         ILogger log = factory.CreateLogger("serve");
         using var signals = new TerminationSignals();
 
+        var files = new RegionFiles(log);
         var connections = new List<Connection>();
         var threads = new List<ConnectionThread>();
         try
         {
             foreach (Export export in exports)
             {
-                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, options.ReadOnly, log);
+                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, options.ReadOnly, files, log);
                 connections.Add(connection);
                 foreach (Disks.Disk disk in connection.Disks)
                     LogExporting(log, export.Connection.Id, disk.Path, disk.Size, disk.BlockLength, disk.IsReadOnly ? "read-only" : "read-write", disk.IsDirect ? "O_DIRECT" : "page cache");
@@ -90,8 +91,9 @@ internal static partial class ServeCommand
                 thread.Start();
             }
 
-            while (!signals.Wait() && !threads.TrueForAll(thread => thread.Failed))
+            while (!signals.Wait(RegionSet.LookInterval) && !threads.TrueForAll(thread => thread.Failed))
             {
+                foreach (ConnectionThread thread in threads) thread.LookAtRegions();
             }
 
             LogStopping(log);

@@ -57,17 +57,41 @@ internal static unsafe partial class BlockDeviceQueries
     /// <param name="name">The file in the folder "queue".</param>
     public static long QueueValue(ulong deviceNumber, string name)
     {
+        string folder = Folder(deviceNumber);
+        if (!Directory.Exists($"{folder}/queue")) folder = Path.GetDirectoryName(folder)!;
+        return long.TryParse(Value($"{folder}/queue/{name}"), NumberStyles.Integer, CultureInfo.InvariantCulture, out long value) ? value : 0;
+    }
+
+    /// <summary>The folder in /sys that describes a block device: a partition's is in its disk's.</summary>
+    /// <param name="deviceNumber">The device's number as stat(2) gives it.</param>
+    /// <param name="devices">Where the system describes block devices by number.</param>
+    public static string Folder(ulong deviceNumber, string devices = "/sys/dev/block")
+    {
+        string link = $"{devices}/{Name(deviceNumber)}";
+        return Directory.Exists(link) ? Directory.ResolveLinkTarget(link, returnFinalTarget: true)?.FullName ?? link : link;
+    }
+
+    /// <summary>A device's number as the kernel writes it.</summary>
+    /// <param name="deviceNumber">The number as stat(2) gives it.</param>
+    public static string Name(ulong deviceNumber)
+    {
+        // gnu_dev_major and gnu_dev_minor, sys/sysmacros.h
         ulong major = ((deviceNumber >> 8) & 0xfff) | ((deviceNumber >> 32) & ~0xffful);
         ulong minor = (deviceNumber & 0xff) | ((deviceNumber >> 12) & ~0xfful);
-        string folder = $"/sys/dev/block/{major}:{minor}";
-        string path = File.Exists($"{folder}/queue/{name}") ? $"{folder}/queue/{name}" : $"{folder}/../queue/{name}";
+        return $"{major}:{minor}";
+    }
+
+    /// <summary>What a file of /sys says; null if it is not there.</summary>
+    /// <param name="path">The file.</param>
+    public static string? Value(string path)
+    {
         try
         {
-            return long.TryParse(File.ReadAllText(path), NumberStyles.Integer, CultureInfo.InvariantCulture, out long value) ? value : 0;
+            return File.ReadAllText(path).TrimEnd('\n');
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return 0;
+            return null;
         }
     }
 

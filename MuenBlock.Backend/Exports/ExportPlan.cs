@@ -1,3 +1,4 @@
+using MuenBlock.Backend.Disks;
 using MuenBlock.Protocol;
 using MuenBlock.Protocol.Programs;
 
@@ -62,12 +63,16 @@ internal static class ExportPlan
 
     private static void RefuseSharedDisks(IReadOnlyList<DeviceString> devices)
     {
-        var owners = new HashSet<string>(StringComparer.Ordinal);
-        foreach (DeviceString device in devices)
+        (string Path, DiskExtent Extent)[] disks =
+            [.. devices.Select(device => (device.Path, DiskExtent.Of(device.Path))).OrderBy(disk => disk.Item2.Storage, StringComparer.Ordinal).ThenBy(disk => disk.Item2.Start)];
+
+        // In this order a disk that overlaps any before it overlaps the one that reaches furthest.
+        int furthest = 0;
+        for (int i = 1; i < disks.Length; i++)
         {
-            string path = Path.GetFullPath(device.Path);
-            string target = (File.Exists(path) ? File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName : null) ?? path;
-            if (!owners.Add(target)) throw Refuse($"device '{device.Path}' is exported for writing twice");
+            if (disks[i].Extent.Overlaps(disks[furthest].Extent))
+                throw Refuse($"device '{disks[i].Path}' is exported for writing twice: it has blocks in common with '{disks[furthest].Path}'");
+            furthest = i;
         }
     }
 

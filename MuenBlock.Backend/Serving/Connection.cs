@@ -19,6 +19,7 @@ internal sealed class Connection : IDisposable
         Response = response;
         Buffer = buffer;
         Disks = disks;
+        Regions = new RegionSet(request, response, buffer);
     }
 
     /// <summary>The connection string.</summary>
@@ -33,6 +34,9 @@ internal sealed class Connection : IDisposable
     /// <summary>The buffer.</summary>
     public Region Buffer { get; }
 
+    /// <summary>The three of them, as far as they may be lost.</summary>
+    public RegionSet Regions { get; }
+
     /// <summary>The disks, by device id.</summary>
     public Disk[] Disks { get; }
 
@@ -41,9 +45,10 @@ internal sealed class Connection : IDisposable
     /// <param name="regionDirectory">Where its regions are.</param>
     /// <param name="createRegions">Whether regions that are missing are made.</param>
     /// <param name="readOnly">Whether the disks are only read.</param>
+    /// <param name="files">The regions of all connections.</param>
     /// <param name="log">Where to say how.</param>
     /// <exception cref="ProgramException">Something cannot be used.</exception>
-    public static Connection Open(Export export, string regionDirectory, bool createRegions, bool readOnly, ILogger log)
+    public static Connection Open(Export export, string regionDirectory, bool createRegions, bool readOnly, RegionFiles files, ILogger log)
     {
         ConnectionString name = export.Connection;
         if (createRegions)
@@ -56,11 +61,11 @@ internal sealed class Connection : IDisposable
         var opened = new Stack<IDisposable>();
         try
         {
-            Region response = Keep(Region.Open(regionDirectory, name.Response, writable: true, ConnectionString.MinimumChannelSize));
+            Region response = Keep(files.Add(Region.Open(regionDirectory, name.Response, writable: true, ConnectionString.MinimumChannelSize)));
             if (!PosixFile.TryLock(response.File, s_patience))
                 throw new ProgramException(ExitCode.Busy, $"connection {name.Id} is served by another backend: stop that one, or use other regions");
-            Region request = Keep(Region.Open(regionDirectory, name.Request, writable: false, ConnectionString.MinimumChannelSize));
-            Region buffer = Keep(Region.Open(regionDirectory, name.Buffer, writable: true, Region.PageSize));
+            Region request = Keep(files.Add(Region.Open(regionDirectory, name.Request, writable: false, ConnectionString.MinimumChannelSize)));
+            Region buffer = Keep(files.Add(Region.Open(regionDirectory, name.Buffer, writable: true, Region.PageSize)));
             Disk[] disks = [.. export.Disks.Select(path => Keep(Disk.Open(path, readOnly, s_patience, log)))];
             return new Connection(name, request, response, buffer, disks);
         }

@@ -25,12 +25,12 @@ internal sealed partial class ConnectionThread : IDisposable
     // Sessions begin and end by the hand of an operator; what comes more often than this is a client gone wrong.
     private const int SessionLinesInMinute = 60;
 
-    private const ulong StopCompletion = ulong.MaxValue - 2;
+    private const ulong ControlCompletion = ulong.MaxValue - 2;
 
     private readonly Connection _connection;
     private readonly ConnectionOptions _options;
     private readonly ILogger _log;
-    private readonly WakeUp _stop = new();
+    private readonly WakeUp _control = new();
     private readonly Thread _thread;
     private readonly Action _failed;
     private readonly ManualResetEventSlim _started = new();
@@ -71,7 +71,13 @@ internal sealed partial class ConnectionThread : IDisposable
     public void Stop()
     {
         _stopping = true;
-        _stop.Signal();
+        _control.Signal();
+    }
+
+    /// <summary>Looks whether the regions still have their size, or have it again; to be called now and then, on another thread.</summary>
+    public void LookAtRegions()
+    {
+        if (_connection.Regions.LookForLoss()) _control.Signal();
     }
 
     /// <summary>Waits until the thread has ended.</summary>
@@ -81,7 +87,7 @@ internal sealed partial class ConnectionThread : IDisposable
     public void Dispose()
     {
         _started.Dispose();
-        _stop.Dispose();
+        _control.Dispose();
     }
 
     private void Run()
@@ -121,14 +127,18 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly ILogger _log;
         private readonly AllocationMeter _meter = new();
         private readonly LineBudget _budget;
+        private readonly DiskMemory _memory;
         private ulong _requestsBefore;
         private bool _greeted; // a client's epoch was seen, and not its end
+        private bool _lost;
+        private bool _looked;
 
         public unsafe Loop(ConnectionThread owner, Ring ring, DiskMemory memory)
         {
             Connection connection = owner._connection;
             _owner = owner;
             _ring = ring;
+            _memory = memory;
             _log = owner._log;
             _id = connection.Name.Id;
             _budget = new LineBudget(_log, $"connection {_id}, sessions", SessionLinesInMinute);
@@ -153,13 +163,17 @@ internal sealed partial class ConnectionThread : IDisposable
         public void Begin()
         {
             _ring.RegisterSelf();
-            _owner._stop.Arm(_ring, StopCompletion);
+            _owner._control.Arm(_ring, ControlCompletion);
+            Open();
+        }
 
+        private void Open()
+        {
             // Requests that were written before this server was there were meant for another one: a client that sees the new epoch
             // of the response channel begins with a Reset. They are passed over before that epoch can be seen.
             if (_requests.Read([], out _) == ReadStatus.NewEpoch) _requests.Drain();
             _signal.Initialise();
-            LogServing(_log, _id, _owner._connection.Disks.Length);
+            if (_budget.Allows()) LogServing(_log, _id, _owner._connection.Disks.Length);
         }
 
         /// <summary>Serves until it is asked to stop and nothing is under way.</summary>
@@ -170,7 +184,8 @@ internal sealed partial class ConnectionThread : IDisposable
                 // Answers go out before the next submission: it may run I/O inline, and the client would wait for all of it.
                 bool worked = CollectCompletions();
                 if (_responses.Open > 0) _signal.Publish();
-                bool accepting = !_owner._stopping && !_machine.Inbox.IsEmpty;
+                if (_lost || _owner._connection.Regions.Lost is not null) LookAfterRegions();
+                bool accepting = !_owner._stopping && !_lost && !_machine.Inbox.IsEmpty;
                 if (accepting) worked |= CollectRequests();
                 if (_responses.Open > 0) _signal.Publish();
 
@@ -186,6 +201,29 @@ internal sealed partial class ConnectionThread : IDisposable
 
         // Looked at before sleeping as well: after the last I/O nothing may be left to come that would end the sleep.
         private bool Ended => _owner._stopping && _machine.UnderWay == 0;
+
+        /// <summary>
+        /// Memory that the client shares with this server was gone: nothing of its session is answered any more, and no other one begins
+        /// before the regions are whole again and nothing uses the old memory.
+        /// </summary>
+        private void LookAfterRegions()
+        {
+            if (!_lost)
+            {
+                _lost = true;
+                BeginSession();
+                if (_budget.Allows()) LogLost(_log, _id, RegionSet.Rule, _owner._connection.Regions.Lost?.Name);
+            }
+
+            if (!_looked || _machine.UnderWay > 0) return;
+            _looked = false;
+            if (!_owner._connection.Regions.TryRestore()) return;
+
+            if (!_memory.TryRegisterAgain(_ring)) throw new ProgramException(ExitCode.Environment, "the buffer cannot be registered again");
+            _lost = false;
+            _requests.Forget();
+            Open();
+        }
 
         private void Register(Connection connection, DiskMemory memory)
         {
@@ -218,12 +256,19 @@ internal sealed partial class ConnectionThread : IDisposable
             while (count < Batch && _ring.TryTake(out Completion completion))
             {
                 count++;
-                if (completion.UserData < StopCompletion) _machine.Complete((uint)completion.UserData, completion.Result);
+                if (completion.UserData < ControlCompletion) _machine.Complete((uint)completion.UserData, completion.Result);
+                else if (completion.UserData == ControlCompletion) TakeControl();
                 else _signal.Complete(completion);
             }
 
             if (count > 0) _ring.Release();
             return count > 0;
+        }
+
+        private void TakeControl()
+        {
+            _looked = true;
+            _owner._control.Arm(_ring, ControlCompletion);
         }
 
         private bool CollectRequests()
@@ -282,7 +327,7 @@ internal sealed partial class ConnectionThread : IDisposable
     [LoggerMessage(13, LogLevel.Information, "connection {Connection}: the client left after {Requests} requests; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
     private static partial void LogClientLeft(ILogger log, uint connection, ulong requests, long bytes, int collections);
 
-    [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the request channel is not what was agreed: {Header}; waiting for another client")]
+    [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the request channel is not what was agreed, rule ChannelsAreAsAgreed: {Header}; waiting for another client")]
     private static partial void LogIncompatible(ILogger log, uint connection, string header);
 
     [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: session dropped, rule RequestsInFlightFitTheChannel: the client wrote more than {Elements} requests ahead")]
@@ -296,6 +341,9 @@ internal sealed partial class ConnectionThread : IDisposable
 
     [LoggerMessage(19, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} cannot be pinned: data is copied through a bounce buffer of {Bytes} bytes")]
     private static partial void LogBounce(ILogger log, uint connection, string name, ulong bytes);
+
+    [LoggerMessage(21, LogLevel.Error, "connection {Connection}: dropped, rule {Rule}: region {Region} was truncated while it was in use; it is served again when the same file has its size again")]
+    private static partial void LogLost(ILogger log, uint connection, string rule, string? region);
 
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);

@@ -39,6 +39,11 @@ internal sealed unsafe class DiskMemory : IDisposable
         return result;
     }
 
+    /// <summary>Lets a ring take hold of the shared buffer's pages again, after its file was truncated and restored: it still has those of before.</summary>
+    /// <param name="ring">The ring, with no I/O under way.</param>
+    /// <returns>Whether the disks can go on as before.</returns>
+    public bool TryRegisterAgain(Ring ring) => !IsRegistered || Bounce is not null || (ring.UnregisterBuffers() >= 0 && Register(ring) >= 0);
+
     /// <inheritdoc/>
     public void Dispose() => Bounce?.Dispose();
 }

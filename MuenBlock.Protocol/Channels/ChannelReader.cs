@@ -115,6 +115,13 @@ public sealed unsafe class ChannelReader<T>
         if (_epoch != 0) SkipTo(Volatile.Read(ref _header->Written));
     }
 
+    /// <summary>Forgets the writer: whatever epoch the channel has is a new one.</summary>
+    public void Forget()
+    {
+        _epoch = _seenEpoch = 0;
+        Rewind();
+    }
+
     private ReadStatus Synchronise(ulong epoch)
     {
         _epoch = 0;

@@ -19,11 +19,12 @@ public sealed class TerminationSignals : IDisposable
     /// <summary>Ends the wait without a signal.</summary>
     public void Interrupt() => _attention.Set();
 
-    /// <summary>Sleeps until a signal or <see cref="Interrupt"/> comes; the next call waits for the next one.</summary>
+    /// <summary>Sleeps until a signal or <see cref="Interrupt"/> comes, or some time has passed; the next call waits for the next one.</summary>
+    /// <param name="longest">How long it may take.</param>
     /// <returns>Whether a signal has come since the last call.</returns>
-    public bool Wait()
+    public bool Wait(TimeSpan longest)
     {
-        _attention.Wait();
+        _ = _attention.Wait(longest);
         _attention.Reset();
         bool received = _received;
         _received = false;

@@ -8,7 +8,8 @@ namespace MuenBlock.Protocol.Regions;
 
 /// <summary>
 /// A region of memory that the two ends share: a file of a region directory, mapped whole. The memory stays mapped, and
-/// its address valid, until <see cref="Dispose"/>.
+/// its address valid, until <see cref="Dispose"/>, even if the file is truncated meanwhile: then the region is lost, and its
+/// memory is this process's own until <see cref="TryRestore"/>.
 /// </summary>
 public sealed unsafe class Region : IDisposable
 {
@@ -24,16 +25,32 @@ public sealed unsafe class Region : IDisposable
     /// <summary>Regions are made of whole pages.</summary>
     public const int PageSize = 4096;
 
-    private Region(string name, SafeFileHandle file, byte* memory, nuint length)
+    private readonly int _protection;
+    private readonly int* _lost;
+
+    private Region(string path, SafeFileHandle file, in stat status, byte* memory, nuint length, int protection)
     {
-        Name = name;
+        Path = path;
+        Identity = ((ulong)status.st_dev, (ulong)status.st_ino);
+        Mode = (UnixFileMode)((int)status.st_mode & 0xfff);
         File = file;
         Memory = memory;
         Length = length;
+        _protection = protection;
+        _lost = RegionGuard.Add(memory, length, protection);
     }
 
     /// <summary>The region's name in its directory.</summary>
-    public string Name { get; }
+    public string Name => System.IO.Path.GetFileName(Path);
+
+    /// <summary>Where its file is.</summary>
+    public string Path { get; }
+
+    /// <summary>The device and the inode of its file.</summary>
+    public (ulong Device, ulong Inode) Identity { get; }
+
+    /// <summary>Who could do what with its file when it was opened.</summary>
+    public UnixFileMode Mode { get; }
 
     /// <summary>The first byte. The other end may change anything behind it at any moment.</summary>
     public byte* Memory { get; private set; }
@@ -43,6 +60,9 @@ public sealed unsafe class Region : IDisposable
 
     /// <summary>The file that is mapped.</summary>
     public SafeFileHandle File { get; }
+
+    /// <summary>Whether memory of the region was found to be gone. A plain load.</summary>
+    public bool IsLost => Volatile.Read(ref *_lost) != 0;
 
     /// <summary>
     /// Whether the kernel can take hold of the region's pages, as I/O straight to them, registered buffers, and futexes need. It cannot
@@ -63,7 +83,7 @@ public sealed unsafe class Region : IDisposable
     /// <returns>Whether it was made.</returns>
     public static bool CreateIfMissing(string directory, string name, long size)
     {
-        string path = Path.Combine(directory, name);
+        string path = System.IO.Path.Combine(directory, name);
         try
         {
             Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
@@ -99,7 +119,7 @@ public sealed unsafe class Region : IDisposable
     /// <exception cref="ProgramException">It is missing, is not a plain file, is too small, or may not be opened.</exception>
     public static Region Open(string directory, string name, bool writable, nuint minimum)
     {
-        string path = Path.Combine(directory, name);
+        string path = System.IO.Path.Combine(directory, name);
         SafeFileHandle file = PosixFile.TryOpen(path, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK, out int error)
             ?? throw CannotOpen(path, error, writable);
         try
@@ -116,9 +136,10 @@ public sealed unsafe class Region : IDisposable
                     $"region {path} has {size} bytes: it must have at least {minimum} and be a multiple of {PageSize}");
             }
 
-            void* memory = mmap(null, (size_t)(ulong)size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | MAP_POPULATE, PosixFile.Descriptor(file), 0);
+            int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+            void* memory = mmap(null, (size_t)(ulong)size, protection, MAP_SHARED | MAP_POPULATE, PosixFile.Descriptor(file), 0);
             if (memory == MAP_FAILED) throw new ProgramException(ExitCode.Resource, $"cannot map region {path}: {PosixFile.Describe(errno)}");
-            return new Region(name, file, (byte*)memory, (nuint)size);
+            return new Region(path, file, status, (byte*)memory, (nuint)size, protection);
         }
         catch
         {
@@ -127,12 +148,44 @@ public sealed unsafe class Region : IDisposable
         }
     }
 
+    /// <summary>
+    /// Looks whether the file has become smaller than the region. Whoever touches the memory finds that by itself; the kernel, which copies
+    /// to and from a buffer that no program touches, would only fail again and again.
+    /// </summary>
+    /// <returns>Whether the region is lost.</returns>
+    public bool LookForLoss()
+    {
+        if (IsLost || IsWhole()) return IsLost;
+        Volatile.Write(ref *_lost, 1);
+        _ = mmap(Memory, (size_t)(ulong)Length, _protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        return true;
+    }
+
+    /// <summary>Maps the file of a lost region again, once it has its size again. Its thread alone may do so.</summary>
+    /// <returns>Whether the region is no longer lost.</returns>
+    public bool TryRestore()
+    {
+        if (!IsLost) return true;
+        if (!IsWhole()) return false;
+        if (mmap(Memory, (size_t)(ulong)Length, _protection, MAP_SHARED | MAP_FIXED | MAP_POPULATE, PosixFile.Descriptor(File), 0) == MAP_FAILED) return false;
+        Volatile.Write(ref *_lost, 0);
+        return true;
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (Memory != null) _ = munmap(Memory, (size_t)(ulong)Length);
+        if (Memory == null) return;
+        RegionGuard.Remove(_lost);
+        _ = munmap(Memory, (size_t)(ulong)Length);
         Memory = null;
         File.Dispose();
+    }
+
+    private bool IsWhole()
+    {
+        stat status;
+        return fstat(PosixFile.Descriptor(File), &status) == 0 && (long)status.st_size >= (long)Length;
     }
 
     private static bool TryLink(string draft, string path)

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
 
@@ -20,9 +21,10 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     {
         try
         {
+            var files = new RegionFiles(log);
             foreach (ServerOptions options in connections)
             {
-                var server = DeviceServer.Start(options, log, signals.Interrupt);
+                DeviceServer server = DeviceServer.Start(options, files, log, signals.Interrupt);
                 _servers.Add(server);
                 foreach (BlockDevice device in server.Devices)
                 {
@@ -50,7 +52,9 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     {
         while (!_servers.TrueForAll(server => server.Ended))
         {
-            if (!signals.Wait()) continue;
+            bool asked = signals.Wait(RegionSet.LookInterval);
+            foreach (DeviceServer server in _servers) server.LookAtRegions();
+            if (!asked) continue;
             string[] users = [.. _servers.SelectMany(server => server.Users())];
             if (users.Length == 0) return;
 

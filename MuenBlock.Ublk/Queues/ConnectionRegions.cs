@@ -15,6 +15,7 @@ internal sealed class ConnectionRegions : IDisposable
         Request = request;
         Response = response;
         Buffer = buffer;
+        All = new RegionSet(request, response, buffer);
     }
 
     /// <summary>The connection string.</summary>
@@ -29,12 +30,16 @@ internal sealed class ConnectionRegions : IDisposable
     /// <summary>The buffer.</summary>
     public Region Buffer { get; }
 
+    /// <summary>The three of them, as far as they may be lost.</summary>
+    public RegionSet All { get; }
+
     /// <summary>Opens the regions; the backend may still be about to make them.</summary>
     /// <param name="name">The connection.</param>
     /// <param name="directory">Where its regions are.</param>
     /// <param name="deadline">Until when missing ones are waited for, in <see cref="Environment.TickCount64"/>'s milliseconds.</param>
+    /// <param name="files">The regions of all connections.</param>
     /// <exception cref="ProgramException">They cannot be used, or another client uses them.</exception>
-    public static ConnectionRegions Open(ConnectionString name, string directory, long deadline)
+    public static ConnectionRegions Open(ConnectionString name, string directory, long deadline, RegionFiles files)
     {
         foreach (string region in (string[])[name.Request, name.Response, name.Buffer])
         {
@@ -44,11 +49,11 @@ internal sealed class ConnectionRegions : IDisposable
         var opened = new Stack<Region>();
         try
         {
-            opened.Push(Region.Open(directory, name.Request, writable: true, ConnectionString.MinimumChannelSize));
+            opened.Push(files.Add(Region.Open(directory, name.Request, writable: true, ConnectionString.MinimumChannelSize)));
             if (!PosixFile.TryLock(opened.Peek().File, TimeSpan.Zero))
                 throw new ProgramException(ExitCode.Busy, $"connection {name.Id} is used by another client: delete its devices first ('muenblock-ublk list' shows them), or use other regions");
-            opened.Push(Region.Open(directory, name.Response, writable: false, ConnectionString.MinimumChannelSize));
-            opened.Push(Region.Open(directory, name.Buffer, writable: true, Region.PageSize));
+            opened.Push(files.Add(Region.Open(directory, name.Response, writable: false, ConnectionString.MinimumChannelSize)));
+            opened.Push(files.Add(Region.Open(directory, name.Buffer, writable: true, Region.PageSize)));
             Region[] regions = [.. opened];
             return new ConnectionRegions(name, regions[2], regions[1], regions[0]);
         }

@@ -15,13 +15,13 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(12, LogLevel.Warning, "connection {Connection}: no answer to {Question} of device {Device}; beginning anew")]
     private static partial void LogNoAnswer(ILogger log, uint connection, RequestKind question, ushort device);
 
-    [LoggerMessage(13, LogLevel.Warning, "connection {Connection}: dropped a response that nobody asked for: kind {Kind}, device {Device}, tag {Tag}")]
+    [LoggerMessage(13, LogLevel.Warning, "connection {Connection}: dropped a response that nobody asked for, rule ResponsesAnswerRequests: kind {Kind}, device {Device}, tag {Tag}")]
     private static partial void LogStray(ILogger log, uint connection, RequestKind kind, ushort device, uint tag);
 
     [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the server is gone; {Count} I/Os wait for its return")]
     private static partial void LogServerLeft(ILogger log, uint connection, int count);
 
-    [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: the response channel is not what was agreed: {Header}; waiting for another server")]
+    [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: the response channel is not what was agreed, rule ChannelsAreAsAgreed: {Header}; waiting for another server")]
     private static partial void LogIncompatible(ILogger log, uint connection, string header);
 
     [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: session dropped, rule ResponsesFitTheChannel: the server wrote more than the channel holds; beginning anew")]
@@ -32,6 +32,12 @@ internal sealed partial class ConnectionThread
 
     [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended after {Ios} I/Os; {Replayed} were sent again, {Strays} stray responses were dropped; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
     private static partial void LogEnded(ILogger log, uint connection, ulong ios, ulong replayed, ulong strays, long bytes, int collections);
+
+    [LoggerMessage(21, LogLevel.Error, "connection {Connection}: dropped, rule {Rule}: region {Region} was truncated while it was in use; I/O fails until the same file has its size again")]
+    private static partial void LogLost(ILogger log, uint connection, string rule, string? region);
+
+    [LoggerMessage(22, LogLevel.Information, "connection {Connection}: the regions are whole again; waiting for the server")]
+    private static partial void LogRestored(ILogger log, uint connection);
 
     [LoggerMessage(19, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);

@@ -92,6 +92,12 @@ internal sealed partial class ConnectionThread : IDisposable
         _control.Signal();
     }
 
+    /// <summary>Looks whether the regions still have their size, or have it again; to be called now and then, on another thread.</summary>
+    public void LookAtRegions()
+    {
+        if (_regions.All.LookForLoss()) _control.Signal();
+    }
+
     /// <summary>Waits for the thread's end.</summary>
     public void Join()
     {
@@ -170,6 +176,8 @@ internal sealed partial class ConnectionThread : IDisposable
         private int _depth = 1;
         private int _open;
         private bool _assigned;
+        private bool _lost;
+        private bool _looked;
 
         public unsafe Loop(ConnectionThread owner, Ring ring)
         {
@@ -205,14 +213,15 @@ internal sealed partial class ConnectionThread : IDisposable
                 // Requests go out before the next submission, so that the server works on them meanwhile.
                 bool worked = CollectCompletions();
                 if (_requests.Open > 0) _signal.Publish();
-                worked |= CollectResponses();
+                if (_lost || _owner._regions.All.Lost is not null) LookAfterRegions();
+                worked |= !_lost && CollectResponses();
                 if (_session.State == SessionState.Greeting) _session.Tick(Environment.TickCount64);
                 if (_requests.Open > 0) _signal.Publish();
 
                 // With little in flight, submitting and sleeping are one call; else there is more to collect.
                 bool few = _session.Count <= FewInFlight;
                 if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
-                else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(_session.ExpectsAnswer, few, UntilDeadline());
+                else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(!_lost && _session.ExpectsAnswer, few, UntilDeadline());
             }
         }
 
@@ -261,12 +270,52 @@ internal sealed partial class ConnectionThread : IDisposable
             {
                 count++;
                 if (completion.UserData < ControlCompletion) Fetched((uint)completion.UserData, completion.Result);
-                else if (completion.UserData == ControlCompletion) TakeAssignment();
+                else if (completion.UserData == ControlCompletion) TakeControl();
                 else _signal.Complete(completion);
             }
 
             if (count > 0) _ring.Release();
             return count > 0;
+        }
+
+        private void TakeControl()
+        {
+            _looked = true;
+            _owner._control.Arm(_ring, ControlCompletion);
+            if (!_assigned && _owner._assignment is { } assignment) Take(assignment);
+        }
+
+        /// <summary>
+        /// Memory that the server shares with this client was gone, and what was in it: all I/O fails until the regions are whole again.
+        /// </summary>
+        private void LookAfterRegions()
+        {
+            if (!_lost)
+            {
+                _lost = true;
+                string? name = _owner._regions.All.Lost?.Name;
+                _signal.PeerWakes = false;
+                _session.MemoryLost();
+                if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Resource, $"connection {_id}: region {name} was truncated while it was in use");
+                _owner._greeted.Set();
+                if (_budget.Allows()) LogLost(_log, _id, RegionSet.Rule, name);
+            }
+
+            if (!_looked) return;
+            _looked = false;
+            if (!_owner._regions.All.TryRestore()) return;
+
+            // What was fetched so far has its data in the memory that has just been replaced: it fails as well. A tag has one completion at most.
+            int rounds = (_queues.Length * _depth / Batch) + 2;
+            while (rounds-- > 0 && CollectCompletions())
+            {
+            }
+
+            _lost = false;
+            _responses.Forget();
+            _session.MemoryReturned();
+            _signal.Initialise();
+            if (_budget.Allows()) LogRestored(_log, _id);
         }
 
         private void Fetched(uint slot, int result)
@@ -347,10 +396,8 @@ internal sealed partial class ConnectionThread : IDisposable
             _session.ServerAppeared(Environment.TickCount64);
         }
 
-        private void TakeAssignment()
+        private void Take(Assignment assignment)
         {
-            _owner._control.Arm(_ring, ControlCompletion);
-            if (_assigned || _owner._assignment is not { } assignment) return;
             _assigned = true;
             _queues = assignment.Queues;
             _open = _queues.Length;

@@ -66,10 +66,11 @@ internal sealed partial class DeviceServer : IDisposable
 
     /// <summary>Connects to the server and makes a block device of each of its devices. When it returns they can be used.</summary>
     /// <param name="options">What to do.</param>
+    /// <param name="files">The regions of all connections.</param>
     /// <param name="log">Where to say how.</param>
     /// <param name="ended">Called on another thread when the connection has ended.</param>
     /// <exception cref="ProgramException">It could not be done; nothing is left behind.</exception>
-    public static DeviceServer Start(ServerOptions options, ILogger log, Action ended)
+    public static DeviceServer Start(ServerOptions options, RegionFiles files, ILogger log, Action ended)
     {
         long deadline = Environment.TickCount64 + (long)options.ConnectTimeout.TotalMilliseconds;
         ControlPlane control = ControlPlane.Open(log);
@@ -77,7 +78,7 @@ internal sealed partial class DeviceServer : IDisposable
         DeviceServer? server = null;
         try
         {
-            regions = ConnectionRegions.Open(options.Connection, options.RegionDirectory, deadline);
+            regions = ConnectionRegions.Open(options.Connection, options.RegionDirectory, deadline, files);
             server = new DeviceServer(control, regions, new ConnectionThread(regions, options.Serving, log, ended), log);
             server.AddDevices(options, server._thread.Connect(deadline));
             return server;
@@ -96,6 +97,9 @@ internal sealed partial class DeviceServer : IDisposable
 
     /// <summary>What ended the connection before its time.</summary>
     public Exception? Failure => _thread.Failure;
+
+    /// <summary>Looks whether the regions still have their size; to be called now and then.</summary>
+    public void LookAtRegions() => _thread.LookAtRegions();
 
     /// <summary>Which devices are in use, and by whom, in words; empty if none is.</summary>
     public IReadOnlyList<string> Users() =>

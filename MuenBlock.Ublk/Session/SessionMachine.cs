@@ -146,6 +146,12 @@ internal sealed class SessionMachine<TRequests, TCompletions>
         if (State != SessionState.Refused) State = SessionState.Waiting;
     }
 
+    /// <summary>Data in the buffer is lost: I/O fails, nothing is written, until <see cref="MemoryReturned"/>.</summary>
+    public void MemoryLost() => Fail();
+
+    /// <summary>The buffer can be used again. The server is waited for.</summary>
+    public void MemoryReturned() => State = SessionState.Waiting;
+
     /// <summary>Lets time pass.</summary>
     /// <param name="now">Milliseconds.</param>
     public void Tick(long now)
@@ -240,8 +246,13 @@ internal sealed class SessionMachine<TRequests, TCompletions>
 
     private void Refuse(string rule)
     {
-        State = SessionState.Refused;
         _events.Refused(rule);
+        Fail();
+    }
+
+    private void Fail()
+    {
+        State = SessionState.Refused;
         for (uint slot = 0; slot < (uint)_table.Length; slot++)
         {
             if (_table[slot].Kind != RequestKind.None) End(slot, ref _table[slot], -Eio);

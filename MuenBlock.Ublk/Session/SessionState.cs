@@ -12,6 +12,6 @@ internal enum SessionState
     /// <summary>I/O goes through.</summary>
     Ready,
 
-    /// <summary>The server's devices are not the ones that this session began with: I/O fails, nothing is written.</summary>
+    /// <summary>The server's devices are not the ones that this session began with, or the memory shared with it is lost: I/O fails, nothing is written.</summary>
     Refused,
 }

@@ -24,7 +24,7 @@ internal sealed class TestServer : IDisposable
         bool canBePinned = true)
     {
         Name = ConnectionString.Parse("1:request:response:buffer");
-        _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, readOnly, NullLogger.Instance);
+        _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, readOnly, new RegionFiles(NullLogger.Instance), NullLogger.Instance);
         _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned }, NullLogger.Instance, static () => { });
         _thread.Start();
     }

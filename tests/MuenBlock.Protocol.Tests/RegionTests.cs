@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging.Abstractions;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 using Xunit;
@@ -5,7 +7,7 @@ using Xunit;
 namespace MuenBlock.Protocol.Tests;
 
 /// <summary>Regions as files of a directory.</summary>
-public sealed unsafe class RegionTests : IDisposable
+public sealed unsafe partial class RegionTests : IDisposable
 {
     private readonly string _folder = Directory.CreateDirectory($"/dev/shm/muenblock-test-{Guid.NewGuid():n}").FullName;
 
@@ -55,6 +57,95 @@ public sealed unsafe class RegionTests : IDisposable
     }
 
     [Fact]
+    public void A_file_is_one_region_whatever_its_names()
+    {
+        _ = Region.CreateIfMissing(_folder, "a", 8192);
+        _ = Region.CreateIfMissing(_folder, "b", 8192);
+        Assert.Equal(0, Link($"{_folder}/a", $"{_folder}/c"));
+        var files = new RegionFiles(NullLogger.Instance);
+        using Region a = files.Add(Region.Open(_folder, "a", writable: true, 4096));
+        using Region b = files.Add(Region.Open(_folder, "b", writable: true, 4096));
+        ProgramException failure = Assert.Throws<ProgramException>(() => files.Add(Region.Open(_folder, "c", writable: true, 4096)));
+        Assert.Equal(ExitCode.Resource, failure.ExitCode);
+        Assert.Contains($"{_folder}/a and {_folder}/c are the same file", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(4096)]
+    public void A_truncated_region_reads_as_zeros_and_is_marked_as_lost_instead_of_ending_the_process(long rest)
+    {
+        _ = Region.CreateIfMissing(_folder, "a", 16384);
+        _ = Region.CreateIfMissing(_folder, "b", 16384);
+        using var written = Region.Open(_folder, "a", writable: true, 4096);
+        using var read = Region.Open(_folder, "a", writable: false, 4096);
+        using var other = Region.Open(_folder, "b", writable: true, 4096);
+        written.Memory[16383] = 1;
+        other.Memory[16383] = 2;
+        Truncate("a", rest);
+        Assert.Equal(0, read.Memory[16383]);
+        written.Memory[8192] = 3;
+        Assert.Equal((3, true, true), (written.Memory[8192], written.IsLost, read.IsLost));
+        Assert.Equal((2, false), (other.Memory[16383], other.IsLost));
+    }
+
+    [Fact]
+    public void A_lost_region_is_mapped_again_once_its_file_has_its_size_again()
+    {
+        _ = Region.CreateIfMissing(_folder, "a", 16384);
+        using var region = Region.Open(_folder, "a", writable: true, 4096);
+        using var peer = Region.Open(_folder, "a", writable: true, 4096);
+        byte* memory = region.Memory;
+        for (int turn = 0; turn < 3; turn++)
+        {
+            Truncate("a", 8192);
+            region.Memory[12288] = 1;
+            peer.Memory[12288] = 1;
+            Assert.False(region.TryRestore());
+            Truncate("a", 12288);
+            Assert.False(region.TryRestore());
+            Truncate("a", 16384);
+            Assert.True(region.TryRestore());
+            Assert.True(peer.TryRestore());
+            Assert.False(region.IsLost);
+            region.Memory[16383] = 7;
+            Assert.Equal(7, peer.Memory[16383]);
+        }
+
+        Assert.True(memory == region.Memory);
+    }
+
+    [Fact]
+    public void A_truncation_that_nobody_has_met_is_found_by_looking_at_the_file()
+    {
+        _ = Region.CreateIfMissing(_folder, "a", 8192);
+        using var region = Region.Open(_folder, "a", writable: true, 4096);
+        Assert.False(region.LookForLoss());
+        Truncate("a", 16384);
+        Assert.False(region.LookForLoss());
+        Truncate("a", 4096);
+        Assert.False(region.IsLost);
+        Assert.True(region.LookForLoss());
+        Assert.True(region.IsLost);
+        region.Memory[8191] = 1;
+        Assert.Equal(4096, new FileInfo($"{_folder}/a").Length);
+    }
+
+    [Fact]
+    public void Regions_of_one_process_are_guarded_one_by_one_however_often_they_come_and_go()
+    {
+        for (int i = 0; i < 5000; i++)
+        {
+            _ = Region.CreateIfMissing(_folder, "a", 4096);
+            using var region = Region.Open(_folder, "a", writable: true, 4096);
+            Truncate("a", 0);
+            region.Memory[i % 4096] = 1;
+            Assert.True(region.IsLost);
+            File.Delete($"{_folder}/a");
+        }
+    }
+
+    [Fact]
     public void The_default_directory_is_Muens_where_that_is_mounted()
     {
         string mounts = Path.Combine(_folder, "mounts");
@@ -63,5 +154,14 @@ public sealed unsafe class RegionTests : IDisposable
         File.WriteAllText(mounts, "proc /proc proc rw 0 0\nx /muenfs2 muenfs rw 0 0\n");
         Assert.Equal("/dev/shm/muenblock", RegionDirectory.Default(mounts));
         Assert.Equal("/dev/shm/muenblock", RegionDirectory.Default(Path.Combine(_folder, "none")));
+    }
+
+    [LibraryImport("libc", EntryPoint = "link", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Link(string target, string name);
+
+    private void Truncate(string name, long size)
+    {
+        using var file = new FileStream($"{_folder}/{name}", FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+        file.SetLength(size);
     }
 }

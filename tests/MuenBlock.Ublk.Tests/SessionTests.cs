@@ -110,6 +110,26 @@ public sealed class SessionTests
     }
 
     [Fact]
+    public void When_the_shared_memory_is_lost_IO_fails_until_it_is_back_and_then_waits_for_the_server()
+    {
+        var world = new World();
+        world.Greet();
+        world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
+        Request sent = Assert.Single(world.TakeSent());
+        world.Session.MemoryLost();
+        world.Session.Submit(6, RequestKind.Read, 0, 0, 4096);
+        world.Answer(sent, 0);
+        world.Session.ServerLeft();
+        Assert.Equal([(5u, -5), (6u, -5)], world.Completed);
+        world.Session.MemoryReturned();
+        world.Session.Submit(7, RequestKind.Write, 0, 0, 4096);
+        Assert.Empty(world.Sent);
+        Assert.Equal(2, world.Completed.Count);
+        world.Greet();
+        Assert.Equal(7ul, Assert.Single(world.TakeSent()).BufferOffset / World.SlotSize);
+    }
+
+    [Fact]
     public void After_a_restart_of_the_server_what_was_in_flight_is_sent_again_in_order_with_new_tags()
     {
         var world = new World();

@@ -32,6 +32,8 @@ serve 2 "exported for writing twice" --conn $conn --device disk:1 --device disk:
 serve 2 "exported for writing twice" --conn $conn --device disk:1,./disk:1
 serve 2 "exported for writing twice" --conn $conn --device disk:1 --device link:1
 serve 2 "exported for writing twice" --conn $conn --conn 2:d:e:f --device disk:1 --device disk:2
+ln disk second-name
+serve 2 "exported for writing twice: it has blocks in common with 'disk'" --conn $conn --conn 2:d:e:f --device disk:1 --device second-name:2
 serve 2 "257 devices" --conn $conn --read-only --device "$(printf 'disk:1,%.0s' {1..256})disk:1"
 serve 2 "too many" --conn "$(printf '%s:a%s:b%s:c%s,' {1..1025}{,,,})9999:a:b:c" --device disk:1
 row 2 "makes no sense in /muenfs" muenblock-backend serve --conn $conn --device disk:1 --region-dir /muenfs --create-regions
@@ -89,9 +91,19 @@ for region in request response buffer; do
     region_dir directory-$region; rm directory-$region/$region; mkdir directory-$region/$region
     in_regions 4 "directory-$region/$region is" directory-$region
 
+    region_dir device-$region; rm device-$region/$region; cp -a /dev/null device-$region/$region
+    in_regions 4 "device-$region/$region is not a plain file" device-$region
+    in_regions 4 "device-$region/$region is not a plain file" device-$region --create-regions
+
     region_dir pipe-$region; rm pipe-$region/$region; mkfifo pipe-$region/$region
     in_regions 4 "pipe-$region/$region is not a plain file" pipe-$region
 done
+region_dir one-file; ln -f one-file/request one-file/response
+in_regions 4 "one-file/response and $t/one-file/request are the same file" one-file
+# The same over two connections, in another role.
+region_dir two-names; (cd two-names; for name in request response; do truncate -s 32K ${name}2; done; ln buffer buffer2; chmod 600 *)
+row 4 "are the same file" muenblock-backend serve --log-level error --region-dir "$t/two-names" --conn $conn,2:request2:response2:buffer2 --device disk:1,disk2:2
+row 4 "are the same file" muenblock-backend serve --log-level error --region-dir "$t/two-names" --conn $conn,2:request2:buffer2:response2 --device disk:1,disk2:2
 in_regions 4 "disk" disk                        # a file where the directory should be
 in_regions 4 "disk" disk/below --create-regions
 
@@ -131,3 +143,15 @@ row 6 "exported for writing by another backend" muenblock-backend serve --log-le
 row 6 "another" muenblock-backend serve --log-level warn --conn $conn --device disk2:1 --region-dir "$t/held"
 kill -TERM $server
 wait $server || true
+
+# --- what others may write -------------------------------------------------------------------------------------
+region_dir open; chmod 777 open; chmod 666 open/buffer
+says_who_may_write() {
+    serving_at_all open --conn $conn --device disk:1 --region-dir "$t/open"
+    cat open.log
+    (($(grep -c 'can be changed by every user' open.log) == 2))
+    grep -q "warn  $t/open/buffer can be changed by every user of this machine (its mode is 666)" open.log
+    grep -q "warn  $t/open can be changed by every user of this machine (its mode is 777)" open.log
+    kill -TERM $server
+}
+check "serve warns of regions that every user may write" says_who_may_write

@@ -80,6 +80,12 @@ class Program:
                 self.kill()
         return self.process.returncode
 
+    def cpu_seconds(self) -> float:
+        """What all of its threads have used."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def resident_kib(self) -> int:
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
             return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])

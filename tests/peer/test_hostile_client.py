@@ -2,8 +2,10 @@
 
 import os
 import random
+import signal
 import time
 import unittest
+from typing import Callable
 
 import client
 import harness
@@ -341,6 +343,69 @@ class TwoConnections(harness.BackendCase):
         load.finish()
         self.assertEqual(load.sessions_lost, 0)
         self.assert_serves(LINUX_PAIR)
+
+
+class TruncatedRegions(harness.BackendCase):
+    def setUp(self) -> None:
+        super().setUp()
+        target, victims = self.image("image1", 4 * MIB), self.image("image2", 16 * MIB)
+        self.program = self.serve([LINUX_PAIR, SECOND_PAIR], [f"{target}:1", f"{victims}:2"])
+
+    def truncate(self, name: str, size: int) -> None:
+        os.truncate(os.path.join(self.regions, name), size)
+
+    def losses(self) -> int:
+        return sum("rule RegionsKeepTheirSize" in line for line in self.program.log())
+
+    def load_until(self, load: VerifiedLoad, look: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + harness.ANSWER_SECONDS
+        while not look():
+            self.assertLess(time.monotonic(), end, f"not in time: {what}")
+            load.turn()
+
+    def test_a_truncated_region_ends_its_own_connection_until_it_is_whole_again(self) -> None:
+        load = VerifiedLoad(self.client(SECOND_PAIR), area=8 * MIB, depth=32)
+        for turn, (name, rest) in enumerate((("request", 0), ("request", 4096), ("response", 0), ("buffer", 0),
+                                             ("buffer", MIB)), 1):
+            with self.subTest(region=name, rest=rest):
+                whole = os.path.getsize(os.path.join(self.regions, name))
+                attacker = harness.Probe(LINUX_PAIR, self.regions, timeout=harness.ANSWER_SECONDS)
+                attacker.connect()
+                attacker.raw(*(Request(muenblock.TRANSFERS[tag % 2], 0, tag, 65536, 0, tag * 65536) for tag in range(64)))
+                attacker.close(deactivate=False)    # Python would not survive an access to what is cut off
+                self.truncate(name, rest)
+                self.load_until(load, lambda: self.losses() == turn, "a line that names the rule")
+                self.assertIn(f"region {name} was truncated", "\n".join(self.program.log()))
+                # Nothing is tried again and again meanwhile.
+                load.finish()
+                used = self.program.cpu_seconds()
+                time.sleep(0.5)
+                self.assertLess(self.program.cpu_seconds() - used, 0.2)
+                self.truncate(name, whole)
+                self.assert_serves(LINUX_PAIR)
+        load.run(1)
+        self.assertEqual(load.sessions_lost, 0)
+
+    def test_a_region_that_is_truncated_all_the_time_costs_a_bounded_log(self) -> None:
+        load = VerifiedLoad(self.client(SECOND_PAIR), area=8 * MIB, depth=32)
+        memory, end = self.program.resident_kib(), time.monotonic() + ATTACK_SECONDS
+        while time.monotonic() < end:
+            for name in ("request", "response", "buffer"):
+                whole = os.path.getsize(os.path.join(self.regions, name))
+                self.truncate(name, 0)
+                load.turn()
+                self.truncate(name, whole)
+        load.finish()
+        self.assertGreater(self.losses(), 0)
+        self.assertLess(self.program.resident_kib(), memory + GROWTH_KIB_MAX)
+        self.assert_serves(LINUX_PAIR)
+
+    def test_a_bus_error_that_is_no_regions_ends_the_backend_as_ever(self) -> None:
+        self.program.end_checked = True
+        for _ in range(2):      # the first one is taken for the repeat of an access, which would come at once
+            self.program.process.send_signal(signal.SIGBUS)
+            time.sleep(0.1)
+        self.assertEqual(self.program.process.wait(harness.STOP_SECONDS), -signal.SIGBUS)
 
 
 class Ada(harness.BackendCase):
