@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
+using MuenBlock.Backend.Disks;
 using MuenBlock.Backend.Exports;
 using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol;
@@ -72,15 +73,16 @@ internal static partial class ServeCommand
         using var signals = new TerminationSignals();
 
         var files = new RegionFiles(log);
+        var opener = new DiskOpener(options.ReadOnly, () => signals.Received, log);
         var connections = new List<Connection>();
         var threads = new List<ConnectionThread>();
         try
         {
             foreach (Export export in exports)
             {
-                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, options.ReadOnly, files, log);
+                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, files, opener, () => signals.Received, log);
                 connections.Add(connection);
-                foreach (Disks.Disk disk in connection.Disks)
+                foreach (Disk disk in connection.Disks)
                     LogExporting(log, export.Connection.Id, disk.Path, disk.Size, disk.BlockLength, disk.IsReadOnly ? "read-only" : "read-write", disk.IsDirect ? "O_DIRECT" : "page cache");
             }
 

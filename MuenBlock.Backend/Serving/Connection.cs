@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 using MuenBlock.Backend.Disks;
 using MuenBlock.Backend.Exports;
 using MuenBlock.Protocol;
@@ -7,11 +8,9 @@ using MuenBlock.Protocol.Regions;
 
 namespace MuenBlock.Backend.Serving;
 
-/// <summary>What a connection is served with: its three regions and its disks, opened and locked.</summary>
-internal sealed class Connection : IDisposable
+/// <summary>What a connection is served with: its three regions and its disks, opened and claimed.</summary>
+internal sealed partial class Connection : IDisposable
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10); // longer than a disk takes over its last I/O
-
     private Connection(ConnectionString name, Region request, Region response, Region buffer, Disk[] disks)
     {
         Name = name;
@@ -40,15 +39,22 @@ internal sealed class Connection : IDisposable
     /// <summary>The disks, by device id.</summary>
     public Disk[] Disks { get; }
 
+    /// <summary>
+    /// The openings whose claims are to last until the last I/O of the connection's ring has ended: they are registered with it. The
+    /// response region's fences the buffer too, into which a read that comes late would be written.
+    /// </summary>
+    public IEnumerable<SafeFileHandle> Fences => [Response.File, .. Disks.Select(disk => disk.Fence).OfType<SafeFileHandle>()];
+
     /// <summary>Opens everything that a connection needs.</summary>
     /// <param name="export">The connection and its disks.</param>
     /// <param name="regionDirectory">Where its regions are.</param>
     /// <param name="createRegions">Whether regions that are missing are made.</param>
-    /// <param name="readOnly">Whether the disks are only read.</param>
     /// <param name="files">The regions of all connections.</param>
+    /// <param name="opener">Opens the disks.</param>
+    /// <param name="giveUp">Whether to wait no longer for the I/O of a predecessor.</param>
     /// <param name="log">Where to say how.</param>
     /// <exception cref="ProgramException">Something cannot be used.</exception>
-    public static Connection Open(Export export, string regionDirectory, bool createRegions, bool readOnly, RegionFiles files, ILogger log)
+    public static Connection Open(Export export, string regionDirectory, bool createRegions, RegionFiles files, DiskOpener opener, Func<bool> giveUp, ILogger log)
     {
         ConnectionString name = export.Connection;
         if (createRegions)
@@ -62,11 +68,10 @@ internal sealed class Connection : IDisposable
         try
         {
             Region response = Keep(files.Add(Region.Open(regionDirectory, name.Response, writable: true, ConnectionString.MinimumChannelSize)));
-            if (!PosixFile.TryLock(response.File, s_patience))
-                throw new ProgramException(ExitCode.Busy, $"connection {name.Id} is served by another backend: stop that one, or use other regions");
+            Claim(name.Id, response, giveUp, log);
             Region request = Keep(files.Add(Region.Open(regionDirectory, name.Request, writable: false, ConnectionString.MinimumChannelSize)));
             Region buffer = Keep(files.Add(Region.Open(regionDirectory, name.Buffer, writable: true, Region.PageSize)));
-            Disk[] disks = [.. export.Disks.Select(path => Keep(Disk.Open(path, readOnly, s_patience, log)))];
+            Disk[] disks = [.. export.Disks.Select(path => Keep(opener.Open(path)))];
             return new Connection(name, request, response, buffer, disks);
         }
         catch
@@ -83,6 +88,19 @@ internal sealed class Connection : IDisposable
         }
     }
 
+    private static void Claim(uint id, Region response, Func<bool> giveUp, ILogger log)
+    {
+        switch (FileClaim.Take(response.File, DiskOpener.Grace, () => LogWaiting(log, id), giveUp, out int holder))
+        {
+            case ClaimResult.Held:
+                throw new ProgramException(ExitCode.Busy, $"connection {id} is served by another backend ({FileClaim.Describe(holder)}): stop that one, or use other regions");
+            case ClaimResult.GivenUp:
+                throw new ProgramException(ExitCode.Busy, $"asked to end while the last I/O of another backend of connection {id} was waited for");
+            default:
+                return;
+        }
+    }
+
     /// <summary>The devices as the serving machine sees them.</summary>
     public ServedDevice[] ServedDevices() => [.. Disks.Select(disk => new ServedDevice(disk.Size, disk.BlockLength, disk.Traits))];
 
@@ -94,4 +112,7 @@ internal sealed class Connection : IDisposable
         Request.Dispose();
         Response.Dispose();
     }
+
+    [LoggerMessage(4, LogLevel.Information, "connection {Connection}: waiting for the last I/O of a backend that died, which may still reach the buffer")]
+    private static partial void LogWaiting(ILogger log, uint connection);
 }

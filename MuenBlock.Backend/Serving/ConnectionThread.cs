@@ -227,10 +227,10 @@ internal sealed partial class ConnectionThread : IDisposable
 
         private void Register(Connection connection, DiskMemory memory)
         {
-            Span<int> files = stackalloc int[connection.Disks.Length];
-            for (int i = 0; i < files.Length; i++) files[i] = PosixFile.Descriptor(connection.Disks[i].File);
+            // A disk's number is its device id. The fences behind them are never named: the ring keeps them for as long as it has I/O.
+            int[] files = [.. connection.Disks.Select(disk => disk.File).Concat(connection.Fences).Select(PosixFile.Descriptor)];
             int result = _ring.RegisterFiles(files);
-            if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register {files.Length} disks with io_uring: {PosixFile.Describe(-result)}");
+            if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register {files.Length} files with io_uring: {PosixFile.Describe(-result)}");
 
             if (memory.Bounce is { } bounce) LogBounce(_log, _id, connection.Buffer.Name, (ulong)bounce.Length);
             else LogDirect(_log, _id, connection.Buffer.Name);

@@ -16,6 +16,9 @@ public sealed class TerminationSignals : IDisposable
     public TerminationSignals() =>
         _registrations = [.. new[] { PosixSignal.SIGTERM, PosixSignal.SIGINT }.Select(signal => PosixSignalRegistration.Create(signal, Note))];
 
+    /// <summary>Whether a signal has come that no <see cref="Wait"/> has told of yet.</summary>
+    public bool Received => _received;
+
     /// <summary>Ends the wait without a signal.</summary>
     public void Interrupt() => _attention.Set();
 

@@ -36,24 +36,12 @@ public static partial class PosixFile
     }
 
     /// <summary>
-    /// Takes an exclusive lock that belongs to this very opening of the file. The kernel gives it back when the last user of the
-    /// opening is gone, which includes I/O of a ring that still runs after its process was killed.
+    /// Takes an exclusive lock that belongs to this very opening of the file, unless another opening has it (flock(2)). The kernel gives
+    /// it back when the last user of the opening is gone.
     /// </summary>
     /// <param name="file">The file.</param>
-    /// <param name="patience">How long another holder is waited for.</param>
     /// <returns>Whether the lock is held now.</returns>
-    public static bool TryLock(SafeFileHandle file, TimeSpan patience)
-    {
-        ArgumentNullException.ThrowIfNull(file);
-        long deadline = Environment.TickCount64 + (long)patience.TotalMilliseconds;
-        while (Flock(Descriptor(file), LockExclusive | LockNoWait) != 0)
-        {
-            if (Environment.TickCount64 >= deadline) return false;
-            Thread.Sleep(10);
-        }
-
-        return true;
-    }
+    public static bool TryLock(SafeFileHandle file) => Flock(Descriptor(file), LockExclusive | LockNoWait) == 0;
 
     /// <summary>The file's descriptor number, for a system call; the caller keeps the handle open meanwhile.</summary>
     /// <param name="file">An open file.</param>

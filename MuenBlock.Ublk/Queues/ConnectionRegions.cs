@@ -50,7 +50,7 @@ internal sealed class ConnectionRegions : IDisposable
         try
         {
             opened.Push(files.Add(Region.Open(directory, name.Request, writable: true, ConnectionString.MinimumChannelSize)));
-            if (!PosixFile.TryLock(opened.Peek().File, TimeSpan.Zero))
+            if (!PosixFile.TryLock(opened.Peek().File))
                 throw new ProgramException(ExitCode.Busy, $"connection {name.Id} is used by another client: delete its devices first ('muenblock-ublk list' shows them), or use other regions");
             opened.Push(files.Add(Region.Open(directory, name.Response, writable: false, ConnectionString.MinimumChannelSize)));
             opened.Push(files.Add(Region.Open(directory, name.Buffer, writable: true, Region.PageSize)));

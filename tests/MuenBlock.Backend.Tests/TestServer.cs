@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
+using MuenBlock.Backend.Disks;
 using MuenBlock.Backend.Exports;
 using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol;
@@ -24,7 +25,8 @@ internal sealed class TestServer : IDisposable
         bool canBePinned = true)
     {
         Name = ConnectionString.Parse("1:request:response:buffer");
-        _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, readOnly, new RegionFiles(NullLogger.Instance), NullLogger.Instance);
+        var opener = new DiskOpener(readOnly, static () => false, NullLogger.Instance);
+        _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, new RegionFiles(NullLogger.Instance), opener, static () => false, NullLogger.Instance);
         _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned }, NullLogger.Instance, static () => { });
         _thread.Start();
     }

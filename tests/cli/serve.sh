@@ -53,6 +53,8 @@ serving 4 "disk/" disk/:1
 serving 4 "empty is empty" empty:1
 serving 4 "tiny is empty" tiny:1 --log-level error
 serving 4 "missing does not exist" disk:1,missing:1 --log-level error
+ln disk hard
+serving 2 "exported for writing twice" disk:1,hard:1
 # Not there either once the files of a first connection are open.
 serve 4 "missing does not exist" --log-level error --create-regions --conn $conn,2:d:e:f --device disk:1,missing:2
 
@@ -139,8 +141,8 @@ serving_at_all() {
 }
 
 serving_at_all holder --conn $conn --device disk:1 --region-dir "$t/held"
-row 6 "exported for writing by another backend" muenblock-backend serve --log-level warn --conn $conn --device disk:1 --region-dir "$t/regions" --create-regions
-row 6 "another" muenblock-backend serve --log-level warn --conn $conn --device disk2:1 --region-dir "$t/held"
+row 6 "exported for writing by another backend (process $server)" muenblock-backend serve --log-level warn --conn $conn --device disk:1 --region-dir "$t/regions" --create-regions
+row 6 "is served by another backend (process $server)" muenblock-backend serve --log-level warn --conn $conn --device disk2:1 --region-dir "$t/held"
 kill -TERM $server
 wait $server || true
 

@@ -109,6 +109,6 @@ a_disk_in_use_is_not_exported_for_writing() {
     umount /mnt/used
     start_backend --conn $CONN --device $RAM2:1
     ! mount $RAM2 /mnt/used 2>/dev/null || fail 'a disk was mounted beside its backend'
-    refused 6 'in use' muenblock-backend serve --region-dir "$WORK/others" --create-regions --log-level error --conn $CONN --device $RAM2:1
+    refused 6 'exported for writing by another backend' muenblock-backend serve --region-dir "$WORK/others" --create-regions --log-level error --conn $CONN --device $RAM2:1
     rm -r "$WORK/others"
 }

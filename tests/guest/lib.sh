@@ -150,18 +150,20 @@ left_behind() {
     echo -n "${found[*]}"
 }
 
-# After a failed test: what holds devices goes first, then their servers, then the devices.
+# After a failed test: what holds devices goes first, then their servers, then the devices, then what lies below those. I/O that a suspended
+# device holds back goes on: a server that was killed with some under way would stay for as long.
 clean_up_by_force() {
     {
         pkill -KILL -x 'fio|dd|tail'
         awk '$2 ~ /^\/mnt\/./ { print $2 }' /proc/mounts | tac | xargs -r -n1 umount -l
         tail -n +2 /proc/swaps | awk '{ print $1 }' | xargs -r swapoff
-        dmsetup remove_all --force
-        losetup -D
+        dmsetup ls | awk '{ print $1 }' | xargs -r -n1 timeout 20 dmsetup resume
         timeout 20 muenblock-ublk del --all
         pkill -KILL "$PROGRAMS"
         sleep 1
         timeout 20 muenblock-ublk del --all
+        timeout 20 dmsetup remove_all --force
+        losetup -D
         mounts_in_work | xargs -r -n1 umount -l
         rm -rf /run/muenblock/* "$REGIONS"
         find /dev/shm -mindepth 1 -maxdepth 1 -not -path "$WORK" -exec rm -rf {} +

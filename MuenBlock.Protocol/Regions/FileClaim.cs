@@ -1,0 +1,133 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace MuenBlock.Protocol.Regions;
+
+/// <summary>How the attempt to claim a file ended.</summary>
+public enum ClaimResult
+{
+    /// <summary>The file is this process's now.</summary>
+    Claimed,
+
+    /// <summary>A living process has it.</summary>
+    Held,
+
+    /// <summary>The caller did not want to wait any longer.</summary>
+    GivenUp,
+}
+
+/// <summary>
+/// Claims a file that one process at a time may use through a ring: a region, a disk. Two locks tell a predecessor that lives, which is
+/// not disturbed, from one that died, whose last I/O is waited for.
+/// <list type="number">
+/// <item>The life lock (a record lock, F_SETLK of fcntl(2)) belongs to the process and is gone as soon as that has ended.</item>
+/// <item>The fence (flock(2)) belongs to the opening of the file. An opening that is registered with a ring lives until the last request of
+/// that ring has ended (io_ring_exit_work in io_uring/io_uring.c), which may be long after its process was killed.</item>
+/// </list>
+/// The fence is taken first: who holds it is the owner, whatever became of the other lock. Neither lock means anything to the other on a
+/// local file system. Where a network file system makes one of the other, every holder looks alive.
+/// </summary>
+public static unsafe partial class FileClaim
+{
+    private const int GetRecordLock = 5; // F_GETLK, asm-generic/fcntl.h, 64 bits
+    private const int SetRecordLock = 6; // F_SETLK
+    private const short WriteLock = 1; // F_WRLCK
+    private const short NoLock = 2; // F_UNLCK
+    private const uint Exiting = 4; // PF_EXITING, linux/sched.h, in the ninth field of /proc/PID/stat
+
+    private const int LookMilliseconds = 10;
+
+    // A file that was let go of, or whose owner was killed, just now is free after a moment. Waiting for longer is worth a line.
+    private const long QuietMilliseconds = 250;
+
+    // struct flock (asm-generic/fcntl.h).
+    [StructLayout(LayoutKind.Sequential)]
+    private struct RecordLock
+    {
+        public short Type;
+        public short Whence;
+        public long Start;
+        public long Length;
+        public int Pid;
+    }
+
+    /// <summary>
+    /// Claims a file. The claim ends with its opening: when the handle is closed, here and in every ring that it was registered with.
+    /// No other opening of the file may be closed in this process meanwhile, as the life lock would go with it (fcntl(2)).
+    /// </summary>
+    /// <param name="file">The file, open for writing.</param>
+    /// <param name="grace">How long an owner that lives may still take to end.</param>
+    /// <param name="waiting">Called once if the last I/O of an owner that died has to be waited for.</param>
+    /// <param name="giveUp">Whether to wait no longer; asked again and again.</param>
+    /// <param name="holder">The process that has the file, after <see cref="ClaimResult.Held"/>; 0 if it cannot be seen from here.</param>
+    /// <returns>How it ended.</returns>
+    public static ClaimResult Take(SafeFileHandle file, TimeSpan grace, Action waiting, Func<bool> giveUp, out int holder)
+    {
+        ArgumentNullException.ThrowIfNull(waiting);
+        ArgumentNullException.ThrowIfNull(giveUp);
+        int descriptor = PosixFile.Descriptor(file);
+        long start = Environment.TickCount64;
+        bool told = false;
+        while (!PosixFile.TryLock(file))
+        {
+            long waited = Environment.TickCount64 - start;
+            bool lives = IsHeldByLiving(descriptor, out holder);
+            if (lives && waited >= grace.TotalMilliseconds) return ClaimResult.Held;
+            if (!lives && !told && waited >= QuietMilliseconds)
+            {
+                told = true;
+                waiting();
+            }
+
+            if (giveUp()) return ClaimResult.GivenUp;
+            Thread.Sleep(LookMilliseconds);
+        }
+
+        holder = 0;
+        var life = new RecordLock { Type = WriteLock };
+        _ = Fcntl(descriptor, SetRecordLock, &life);
+        return ClaimResult.Claimed;
+    }
+
+    /// <summary>Names the holder of a claim, for a message.</summary>
+    /// <param name="holder">What <see cref="Take"/> gave.</param>
+    /// <returns>One phrase.</returns>
+    public static string Describe(int holder) => holder > 0 ? $"process {holder}" : "a process of another PID namespace";
+
+    /// <summary>Whether a process is there that is not about to end. One that was killed may stay for as long as an I/O of its workers does.</summary>
+    /// <param name="pid">The process.</param>
+    /// <returns>True also for a process that cannot be looked at.</returns>
+    internal static bool IsLiving(int pid)
+    {
+        try
+        {
+            // "pid (name) state ppid pgrp session tty tpgid flags …"; a name may hold anything, also a parenthesis (proc(5)).
+            string stat = File.ReadAllText($"/proc/{pid}/stat");
+            string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+            return fields[0] is not ("Z" or "X") && (uint.Parse(fields[6], CultureInfo.InvariantCulture) & Exiting) == 0;
+        }
+        catch (IOException)
+        {
+            // There is none, or it ended while it was looked at (ESRCH).
+            return false;
+        }
+        catch (UnauthorizedAccessException)
+        {
+            return true;
+        }
+    }
+
+    private static bool IsHeldByLiving(int descriptor, out int holder)
+    {
+        var life = new RecordLock { Type = WriteLock };
+        bool held = Fcntl(descriptor, GetRecordLock, &life) == 0 && life.Type != NoLock;
+        holder = held ? life.Pid : 0;
+
+        // A process of another PID namespace has no number here.
+        return held && (holder <= 0 || IsLiving(holder));
+    }
+
+    [LibraryImport("libc", EntryPoint = "fcntl")]
+    private static partial int Fcntl(int descriptor, int command, RecordLock* argument);
+}
