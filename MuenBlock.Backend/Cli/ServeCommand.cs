@@ -33,6 +33,7 @@ internal static partial class ServeCommand
     private static readonly Option<bool> s_readOnly = new("--read-only") { Description = "Refuse writes and discards." };
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<int> s_spin = CommonOptions.SpinOption();
+    private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
     private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
 
     /// <summary>The verb, for the command line.</summary>
@@ -40,7 +41,7 @@ internal static partial class ServeCommand
     {
         var command = new Command("serve", "Export disks over shared memory, in the foreground, until SIGTERM or SIGINT.")
         {
-            s_connections, s_devices, s_regionDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_wait, s_spin, s_logLevel,
+            s_connections, s_devices, s_regionDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_wait, s_spin, s_stallWarning, s_logLevel,
         };
         command.SetAction(parsed => (int)Serve(Read(parsed)));
         return command;
@@ -58,7 +59,8 @@ internal static partial class ServeCommand
             Serving = new ConnectionOptions(
                 CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit)),
                 CommonOptions.ParseWait(parsed.GetRequiredValue(s_wait)),
-                CommonOptions.ParseSpin(parsed.GetValue(s_spin))),
+                CommonOptions.ParseSpin(parsed.GetValue(s_spin)),
+                CommonOptions.ParseStallWarning(parsed.GetRequiredValue(s_stallWarning))),
             LogLevel = CommonOptions.ParseLogLevel(parsed.GetRequiredValue(s_logLevel)),
         };
         ValidateOptionsResult valid = new ServeOptionsValidator().Validate(null, options);

@@ -8,7 +8,8 @@ namespace MuenBlock.Backend.Serving;
 /// <param name="OffsetUnit">What device offsets count.</param>
 /// <param name="Wait">How requests are waited for.</param>
 /// <param name="Spin">How long at most to look for work before sleeping.</param>
-internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin)
+/// <param name="StallMilliseconds">After how long an I/O is worth a line; <see cref="long.MaxValue"/> for never.</param>
+internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin, long StallMilliseconds = long.MaxValue)
 {
     /// <summary>Tells whether the buffer's pages can be pinned. Only a device has pages that cannot: tests say so of others.</summary>
     public Func<Region, bool> CanBePinned { get; init; } = static region => region.CanBePinned;

@@ -156,7 +156,11 @@ internal sealed partial class ConnectionThread : IDisposable
                 features,
                 new Complaints(_log, _id),
                 new RingDisks(ring, connection.Disks, memory),
-                new ChannelResponses(_responses));
+                new ChannelResponses(_responses))
+            {
+                Stalls = owner._options.StallMilliseconds == long.MaxValue ? null : new StallLog(_log, _id, DescribePeer),
+                StallMilliseconds = owner._options.StallMilliseconds,
+            };
         }
 
         /// <summary>Opens the connection to clients.</summary>
@@ -181,6 +185,9 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             while (!Ended)
             {
+                _machine.Now = Environment.TickCount64;
+                _machine.Watch();
+
                 // Answers go out before the next submission: it may run I/O inline, and the client would wait for all of it.
                 bool worked = CollectCompletions();
                 if (_responses.Open > 0) _signal.Publish();
@@ -192,7 +199,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 // With little under way, submitting and sleeping are one call; else there is more to collect.
                 bool few = _machine.UnderWay <= FewUnderWay;
                 if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
-                else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(accepting, few);
+                else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(accepting, few, UntilDeadline());
             }
 
             _signal.Deactivate();
@@ -249,6 +256,16 @@ internal sealed partial class ConnectionThread : IDisposable
                 _ => "the kernel may be too old, or memory short",
             };
         }
+
+        private long UntilDeadline()
+        {
+            if (_machine.Deadline == long.MaxValue) return -1;
+            const long nanosecondsInMillisecond = 1_000_000;
+            return Math.Max(0, _machine.Deadline - Environment.TickCount64) * nanosecondsInMillisecond;
+        }
+
+        private string DescribePeer() =>
+            $"{_machine.UnderWay} under way, the client's epoch {_requests.Epoch:x}, requests written {_requests.Written} and read {_requests.Count}, responses written {_responses.Written}";
 
         private bool CollectCompletions()
         {

@@ -16,7 +16,7 @@ namespace MuenBlock.Backend.Serving;
 /// </summary>
 /// <typeparam name="TDisks">Where I/O goes. A struct, so that the calls are direct.</typeparam>
 /// <typeparam name="TResponses">Where answers go.</typeparam>
-internal sealed class ServingMachine<TDisks, TResponses>
+internal sealed partial class ServingMachine<TDisks, TResponses>
     where TDisks : struct, IDiskQueue
     where TResponses : struct, IResponseQueue
 {
@@ -343,6 +343,8 @@ internal sealed class ServingMachine<TDisks, TResponses>
     {
         if (entry.Kind is RequestKind.Write or RequestKind.Discard) ReleaseSyncs(_devices[entry.Device], entry.Order);
         if (entry.Session == _session) _responses.Answer(entry.Kind, entry.Device, entry.Tag, (ulong)status);
+        if (entry.Stalled) StallEnded(entry, status);
+        entry.Kind = RequestKind.None;
         entry.Next = _free;
         _free = (int)slot;
         _underWay--;
@@ -381,7 +383,7 @@ internal sealed class ServingMachine<TDisks, TResponses>
         ref Slot entry = ref _slots[slot];
         _free = entry.Next;
         _underWay++;
-        entry = new Slot { Kind = request.Kind, Device = request.Device, Tag = request.Tag, Session = _session, Next = -1 };
+        entry = new Slot { Kind = request.Kind, Device = request.Device, Tag = request.Tag, Session = _session, Since = Now, Next = -1 };
         return slot;
     }
 

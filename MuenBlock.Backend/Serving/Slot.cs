@@ -17,6 +17,9 @@ internal struct Slot
     /// <summary>The request's place in its device's order, for Syncs and what they wait for.</summary>
     public ulong Order;
 
+    /// <summary>When the request came, in milliseconds of the machine's clock.</summary>
+    public long Since;
+
     /// <summary>The request's tag.</summary>
     public uint Tag;
 
@@ -29,7 +32,7 @@ internal struct Slot
     /// <summary>Which session the request belongs to. Answers go to the current one only.</summary>
     public uint Session;
 
-    /// <summary>What was asked for.</summary>
+    /// <summary>What was asked for; None while the slot is free.</summary>
     public RequestKind Kind;
 
     /// <summary>On which device.</summary>
@@ -37,4 +40,7 @@ internal struct Slot
 
     /// <summary>How often the kernel asked to try again.</summary>
     public byte Retries;
+
+    /// <summary>Whether it was said that it takes long.</summary>
+    public bool Stalled;
 }

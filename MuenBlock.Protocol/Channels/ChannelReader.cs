@@ -48,6 +48,12 @@ public sealed unsafe class ChannelReader<T>
     /// <summary>Whether the writer's epoch is known and its header was found good.</summary>
     public bool Synchronised => _epoch != 0;
 
+    /// <summary>The writer's epoch, as it was last looked at; 0 while the channel is inactive. A diagnosis, not a check.</summary>
+    public ulong Epoch => _seenEpoch;
+
+    /// <summary>wc: packets that the writer says it has written. A diagnosis, not a check.</summary>
+    public ulong Written => Volatile.Read(ref _header->Written);
+
     /// <summary>rc: packets read or passed over in this epoch.</summary>
     public ulong Count => _read;
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Regions;
@@ -46,6 +47,15 @@ public static class CommonOptions
         DefaultValueFactory = _ => 0,
     };
 
+    /// <summary>--stall-warning: when an I/O is worth a line.</summary>
+    /// <returns>A new option.</returns>
+    public static Option<string> StallWarningOption() => new("--stall-warning")
+    {
+        Description = "Log an I/O that takes longer than so many seconds, with all that is known of it, and again when it ends; 0 for never.",
+        HelpName = "SECONDS",
+        DefaultValueFactory = _ => "30",
+    };
+
     /// <summary>--log-level: the least severe lines that are written.</summary>
     /// <returns>A new option.</returns>
     public static Option<string> LogLevelOption() => Choice(
@@ -80,6 +90,30 @@ public static class CommonOptions
         microseconds is >= 0 and <= 10_000
             ? TimeSpan.FromMicroseconds(microseconds)
             : throw new ProgramException(ExitCode.Usage, $"--spin {microseconds} is out of range: 0 to 10000 microseconds");
+
+    /// <summary>The value of an option that is a time in seconds, such as 2.5.</summary>
+    /// <param name="name">The option's name.</param>
+    /// <param name="text">What was given.</param>
+    /// <param name="least">The least that it may be, in seconds.</param>
+    /// <returns>The time: at most a day.</returns>
+    /// <exception cref="ProgramException">It is not a number, or out of range.</exception>
+    public static TimeSpan ParseSeconds(string name, string text, double least = 0)
+    {
+        const double most = 86_400;
+        return double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double seconds) && seconds >= least && seconds <= most
+            ? TimeSpan.FromSeconds(seconds)
+            : throw new ProgramException(ExitCode.Usage, string.Create(CultureInfo.InvariantCulture, $"{name} '{text}' is not a time: {least} to {most} seconds, such as 2.5"));
+    }
+
+    /// <summary>The value of <see cref="StallWarningOption"/>.</summary>
+    /// <param name="text">What was given.</param>
+    /// <returns>Milliseconds; <see cref="long.MaxValue"/> for never.</returns>
+    /// <exception cref="ProgramException">It is not a number, or out of range.</exception>
+    public static long ParseStallWarning(string text)
+    {
+        long milliseconds = (long)ParseSeconds("--stall-warning", text).TotalMilliseconds;
+        return milliseconds == 0 ? long.MaxValue : milliseconds;
+    }
 
     private static Option<string> Choice(string name, string standard, string description, params string[] choices)
     {

@@ -28,7 +28,7 @@ public enum ClaimResult
 /// The fence is taken first: who holds it is the owner, whatever became of the other lock. Neither lock means anything to the other on a
 /// local file system. Where a network file system makes one of the other, every holder looks alive.
 /// </summary>
-public static unsafe partial class FileClaim
+public static partial class FileClaim
 {
     private const int GetRecordLock = 5; // F_GETLK, asm-generic/fcntl.h, 64 bits
     private const int SetRecordLock = 6; // F_SETLK
@@ -86,7 +86,7 @@ public static unsafe partial class FileClaim
 
         holder = 0;
         var life = new RecordLock { Type = WriteLock };
-        _ = Fcntl(descriptor, SetRecordLock, &life);
+        _ = Fcntl(descriptor, SetRecordLock, ref life);
         return ClaimResult.Claimed;
     }
 
@@ -121,7 +121,7 @@ public static unsafe partial class FileClaim
     private static bool IsHeldByLiving(int descriptor, out int holder)
     {
         var life = new RecordLock { Type = WriteLock };
-        bool held = Fcntl(descriptor, GetRecordLock, &life) == 0 && life.Type != NoLock;
+        bool held = Fcntl(descriptor, GetRecordLock, ref life) == 0 && life.Type != NoLock;
         holder = held ? life.Pid : 0;
 
         // A process of another PID namespace has no number here.
@@ -129,5 +129,5 @@ public static unsafe partial class FileClaim
     }
 
     [LibraryImport("libc", EntryPoint = "fcntl")]
-    private static partial int Fcntl(int descriptor, int command, RecordLock* argument);
+    private static partial int Fcntl(int descriptor, int command, ref RecordLock argument);
 }

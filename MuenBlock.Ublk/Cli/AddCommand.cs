@@ -6,6 +6,7 @@ using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
+using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Cli;
 
@@ -13,7 +14,6 @@ namespace MuenBlock.Ublk.Cli;
 internal static class AddCommand
 {
     private const int LargestId = (1 << 20) - 1; // minor numbers, ublk.h
-    private const double LongestTimeoutSeconds = 86_400;
 
     private static readonly Option<string[]> s_connections = CommonOptions.Connections();
     private static readonly Option<string> s_regionDirectory = CommonOptions.RegionDirectoryOption();
@@ -45,6 +45,12 @@ internal static class AddCommand
         DefaultValueFactory = _ => "10",
     };
 
+    private static readonly Option<string> s_ioTimeout = new("--io-timeout")
+    {
+        Description = "Let I/O fail if the server has not answered for so long, until it answers again. Default: wait for ever.",
+        HelpName = "SECONDS",
+    };
+
     private static readonly Option<bool> s_foreground = new("--foreground") { Description = "Serve in this process, log to standard error, and delete the devices at SIGTERM." };
 
     private static readonly Option<string> s_logFile = new("--log-file")
@@ -56,6 +62,7 @@ internal static class AddCommand
     private static readonly Option<string> s_offsetUnit = CommonOptions.OffsetUnitOption();
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<int> s_spin = CommonOptions.SpinOption();
+    private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
     private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
 
     /// <summary>The verb, for the command line.</summary>
@@ -64,7 +71,8 @@ internal static class AddCommand
     {
         var command = new Command("add", "Make block devices of the devices that a connection's backend exports, print their paths, and leave a process serving them.")
         {
-            s_connections, s_regionDirectory, s_id, s_depth, s_maxIo, s_readOnly, s_connectTimeout, s_foreground, s_logFile, s_offsetUnit, s_wait, s_spin, s_logLevel,
+            s_connections, s_regionDirectory, s_id, s_depth, s_maxIo, s_readOnly, s_connectTimeout, s_ioTimeout,
+            s_foreground, s_logFile, s_offsetUnit, s_wait, s_spin, s_stallWarning, s_logLevel,
         };
         command.SetAction(parsed => (int)Add(parsed, arguments));
         return command;
@@ -100,11 +108,12 @@ internal static class AddCommand
         if (id is not null && connections.Count > 1) throw Refuse("--id needs a single --conn: how many devices a connection has is known only later");
         int? depth = parsed.GetValue(s_depth);
         if (depth is < 1 or > BufferLayout.DeepestQueue) throw Refuse($"--depth {depth} is out of range: 1 to {BufferLayout.DeepestQueue}");
-        TimeSpan timeout = ParseSeconds(parsed.GetRequiredValue(s_connectTimeout));
+        TimeSpan timeout = CommonOptions.ParseSeconds("--connect-timeout", parsed.GetRequiredValue(s_connectTimeout));
         var serving = new ConnectionOptions(
             CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit)),
             CommonOptions.ParseWait(parsed.GetRequiredValue(s_wait)),
-            CommonOptions.ParseSpin(parsed.GetValue(s_spin)));
+            CommonOptions.ParseSpin(parsed.GetValue(s_spin)),
+            ParsePatience(parsed.GetValue(s_ioTimeout), parsed.GetRequiredValue(s_stallWarning)));
         return
         [
             .. connections.Select(connection => new ServerOptions
@@ -121,10 +130,12 @@ internal static class AddCommand
         ];
     }
 
-    private static TimeSpan ParseSeconds(string text) =>
-        double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double seconds) && seconds <= LongestTimeoutSeconds
-            ? TimeSpan.FromSeconds(seconds)
-            : throw Refuse($"--connect-timeout '{text}' is not a time: 0 to {LongestTimeoutSeconds} seconds, such as 2.5");
+    private static Patience ParsePatience(string? ioTimeout, string stallWarning)
+    {
+        const double least = 0.1; // a server may be kept from its CPU for so long by anything
+        long fail = ioTimeout is null ? long.MaxValue : (long)CommonOptions.ParseSeconds("--io-timeout", ioTimeout, least).TotalMilliseconds;
+        return new Patience(fail, CommonOptions.ParseStallWarning(stallWarning));
+    }
 
     private static uint? ParseSize(string? text)
     {

@@ -1,5 +1,6 @@
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Signals;
+using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Queues;
 
@@ -7,4 +8,5 @@ namespace MuenBlock.Ublk.Queues;
 /// <param name="OffsetUnit">What device offsets count on the wire.</param>
 /// <param name="Wait">How answers are waited for.</param>
 /// <param name="Spin">How long at most to look for work before sleeping.</param>
-internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin);
+/// <param name="Patience">How long I/O may take.</param>
+internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin, Patience Patience);

@@ -41,4 +41,7 @@ internal sealed partial class ConnectionThread
 
     [LoggerMessage(19, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);
+
+    [LoggerMessage(20, LogLevel.Error, "connection {Connection}: no answer for {Seconds} s: {Failed} I/Os failed (--io-timeout), and all others will until the server has answered a Reset; {Peer}")]
+    private static partial void LogLost(ILogger log, uint connection, double seconds, int failed, string peer);
 }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Channels;
@@ -172,12 +173,15 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly AllocationMeter _meter = new();
         private readonly LineBudget _budget;
         private readonly LineBudget _strayBudget;
+        private readonly StallLog _stalls;
         private ulong _ios;
         private int _depth = 1;
         private int _open;
         private bool _assigned;
         private bool _lost;
         private bool _looked;
+        private bool _unanswered;
+        private unsafe byte* _elsewhere;
 
         public unsafe Loop(ConnectionThread owner, Ring ring)
         {
@@ -187,6 +191,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _id = regions.Name.Id;
             _budget = new LineBudget(_log, $"connection {_id}, the server's coming and going", ServerLinesInMinute);
             _strayBudget = new LineBudget(_log, $"connection {_id}, responses that nobody asked for", StrayLinesInMinute);
+            _stalls = new StallLog(_log, _id, DescribePeer);
             _ring = ring;
             _files = new DeviceFiles(ring);
             _requests = new ChannelWriter<Request>(regions.Request.Memory, regions.Request.Length, regions.Name.RequestProtocol);
@@ -198,7 +203,10 @@ internal sealed partial class ConnectionThread : IDisposable
                 (int)Epoch.New(),
                 this,
                 new ChannelRequests(_requests, _signal),
-                new ForwardedCompletions(_completions));
+                new ForwardedCompletions(_completions))
+            {
+                Patience = owner._options.Patience,
+            };
             owner.MostInFlight = Math.Min(_requests.Elements, _responses.Elements);
         }
 
@@ -210,12 +218,15 @@ internal sealed partial class ConnectionThread : IDisposable
 
             while (!Ended)
             {
+                long now = Environment.TickCount64;
+                _session.Now = now;
+
                 // Requests go out before the next submission, so that the server works on them meanwhile.
                 bool worked = CollectCompletions();
                 if (_requests.Open > 0) _signal.Publish();
                 if (_lost || _owner._regions.All.Lost is not null) LookAfterRegions();
                 worked |= !_lost && CollectResponses();
-                if (_session.State == SessionState.Greeting) _session.Tick(Environment.TickCount64);
+                _session.Tick(now);
                 if (_requests.Open > 0) _signal.Publish();
 
                 // With little in flight, submitting and sleeping are one call; else there is more to collect.
@@ -225,11 +236,12 @@ internal sealed partial class ConnectionThread : IDisposable
             }
         }
 
-        public void End()
+        public unsafe void End()
         {
             (long bytes, int collections) = _assigned ? (_meter.Bytes, _meter.Collections) : (0, 0);
             _signal.Deactivate();
             foreach (DeviceQueue queue in _queues) Close(queue);
+            NativeMemory.AlignedFree(_elsewhere);
             LogEnded(_log, _id, _ios, _session.Replayed, _session.Strays, bytes, collections);
         }
 
@@ -239,6 +251,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _owner._devices = _session.Devices.ToArray();
             if (!_owner._greeted.IsSet) _owner.ServerFeatures = serverFeatures;
             _owner._greeted.Set();
+            _unanswered = false;
             if (_budget.Allows()) LogReady(_log, _id, serverFeatures, replayed);
         }
 
@@ -252,8 +265,22 @@ internal sealed partial class ConnectionThread : IDisposable
         void ISessionEvents.NoAnswer(RequestKind question, ushort device)
         {
             _owner._state = $"it did not answer {question}";
+            if (_unanswered) return;
+            _unanswered = true;
             if (_budget.Allows()) LogNoAnswer(_log, _id, question, device);
         }
+
+        void ISessionEvents.Lost(int failed, long milliseconds)
+        {
+            const double millisecondsInSecond = 1000;
+            if (_budget.Allows()) LogLost(_log, _id, milliseconds / millisecondsInSecond, failed, DescribePeer());
+        }
+
+        void ISessionEvents.Stalled(in InFlight io, long milliseconds) =>
+            _stalls.Begun(io.Kind, io.Device, io.Offset, io.Length, io.Tag, milliseconds, io.Sent ? "the server has not answered" : "there is no server to send it to");
+
+        void ISessionEvents.StallEnded(in InFlight io, long milliseconds, int result) =>
+            _stalls.Ended(io.Kind, io.Device, io.Tag, milliseconds, result < 0 ? -result : 0);
 
         void ISessionEvents.Stray(in Response response)
         {
@@ -348,7 +375,9 @@ internal sealed partial class ConnectionThread : IDisposable
             }
 
             uint length = kind == RequestKind.Sync ? 0 : io.Sectors << SectorShift;
-            if (kind == RequestKind.Write) _commands.HandOver(slot, length);
+
+            // A session that is lost sends nothing, and its server may still touch the slot.
+            if (kind == RequestKind.Write && !_session.IsLost) _commands.HandOver(slot, length);
             _session.Submit(slot, kind, queue.Device, kind == RequestKind.Sync ? 0 : io.StartSector << SectorShift, length);
         }
 
@@ -396,13 +425,18 @@ internal sealed partial class ConnectionThread : IDisposable
             _session.ServerAppeared(Environment.TickCount64);
         }
 
-        private void Take(Assignment assignment)
+        private string DescribePeer() =>
+            $"session {_session.State}, the server's epoch {_responses.Epoch:x}, requests written {_requests.Written}, responses written {_responses.Written} and read {_responses.Count}";
+
+        private unsafe void Take(Assignment assignment)
         {
             _assigned = true;
             _queues = assignment.Queues;
             _open = _queues.Length;
             _depth = assignment.Layout.Depth;
-            _commands = new QueueCommands(_ring, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce);
+            bool abandons = _owner._options.Patience.Fail != long.MaxValue && assignment.Bounce is null;
+            if (abandons) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);
+            _commands = new QueueCommands(_ring, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, _elsewhere);
             _completions.Commands = _commands;
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
             foreach (DeviceQueue queue in _queues)

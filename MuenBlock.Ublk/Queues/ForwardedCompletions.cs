@@ -15,4 +15,10 @@ internal readonly struct ForwardedCompletions(LateCompletions target) : IBlockCo
 {
     /// <inheritdoc/>
     public void Complete(uint slot, int result) => target.Commands.Complete(slot, result);
+
+    /// <inheritdoc/>
+    public void Abandon(uint slot, int errno) => target.Commands.Abandon(slot, errno);
+
+    /// <inheritdoc/>
+    public void Restore(uint slot, uint length) => target.Commands.Restore(slot, length);
 }

@@ -16,14 +16,15 @@ namespace MuenBlock.Ublk.Queues;
 /// <param name="queues">The queue of each device, by the device's index.</param>
 /// <param name="buffer">The shared buffer.</param>
 /// <param name="bounce">What stands in for it where the driver cannot reach it; else null.</param>
+/// <param name="elsewhere">The first byte of private memory that is cut like the buffer; null where I/O is never abandoned, or with a bounce buffer.</param>
 internal readonly unsafe struct QueueCommands(
-    Ring ring, DeviceFiles files, BufferLayout layout, DeviceQueue[] queues, Region buffer, BounceBuffer? bounce) : IBlockCompletions
+    Ring ring, DeviceFiles files, BufferLayout layout, DeviceQueue[] queues, Region buffer, BounceBuffer? bounce, byte* elsewhere) : IBlockCompletions
 {
     private readonly byte* _memory = bounce is null ? buffer.Memory : bounce.Memory;
 
     /// <summary>Offers a tag to the driver for the first time.</summary>
     /// <param name="slot">The tag's slot.</param>
-    public void Fetch(uint slot) => Send(UblkCommands.FetchRequest, slot, 0);
+    public void Fetch(uint slot) => Send(UblkCommands.FetchRequest, slot, 0, _memory);
 
     /// <summary>The driver has copied a write's data: from now on the server finds it in the shared buffer.</summary>
     /// <param name="slot">The tag's slot.</param>
@@ -35,7 +36,20 @@ internal readonly unsafe struct QueueCommands(
     public void Complete(uint slot, int result)
     {
         if (bounce is not null && result > 0 && IsRead(slot)) bounce.FromRegion((ulong)slot * layout.SlotSize, (uint)result);
-        Send(UblkCommands.CommitAndFetchRequest, slot, result);
+        Send(UblkCommands.CommitAndFetchRequest, slot, result, _memory);
+    }
+
+    /// <inheritdoc/>
+    public void Abandon(uint slot, int errno) => Send(UblkCommands.CommitAndFetchRequest, slot, errno, bounce is null ? elsewhere : _memory);
+
+    /// <inheritdoc/>
+    public void Restore(uint slot, uint length)
+    {
+        // The bounce buffer is private memory itself: what is in it was handed over.
+        if (bounce is not null) return;
+        nuint offset = (nuint)slot * layout.SlotSize;
+        int whole = (int)Math.Min(length, layout.SlotSize);
+        new ReadOnlySpan<byte>(elsewhere + offset, whole).CopyTo(new Span<byte>(_memory + offset, whole));
     }
 
     private bool IsRead(uint slot)
@@ -45,7 +59,7 @@ internal readonly unsafe struct QueueCommands(
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Send(uint command, uint slot, int result)
+    private void Send(uint command, uint slot, int result, byte* memory)
     {
         uint depth = (uint)layout.Depth;
         uint index = slot / depth;
@@ -60,7 +74,7 @@ internal readonly unsafe struct QueueCommands(
             Result = result,
 
             // Where the driver copies to and from. It must be given with every command, and not be 0.
-            Address = (ulong)(_memory + ((ulong)slot * layout.SlotSize)),
+            Address = (ulong)(memory + ((ulong)slot * layout.SlotSize)),
         };
     }
 }

@@ -11,6 +11,9 @@ internal struct InFlight
     /// <summary>The order in which I/O arrived, for sending it again.</summary>
     public ulong Order;
 
+    /// <summary>When it arrived, in milliseconds of the session's clock.</summary>
+    public long Since;
+
     /// <summary>Bytes; 0 for a Sync.</summary>
     public uint Length;
 
@@ -22,4 +25,16 @@ internal struct InFlight
 
     /// <summary>On which device of the connection.</summary>
     public ushort Device;
+
+    /// <summary>Whether a server may know of it.</summary>
+    public bool Sent;
+
+    /// <summary>Whether it was said that it takes long.</summary>
+    public bool Stalled;
+
+    /// <summary>
+    /// Whether the kernel was given another place than the slot for its next I/O, as the server might still have touched the slot.
+    /// Outlives the I/O.
+    /// </summary>
+    public bool Elsewhere;
 }

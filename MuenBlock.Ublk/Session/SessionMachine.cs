@@ -11,11 +11,12 @@ namespace MuenBlock.Ublk.Session;
 /// <item>Every I/O that is sent has a tag that no earlier one of its slot had. An answer must match tag, kind and device of what
 /// was asked, in private memory, or it is not one (I3).</item>
 /// <item>Before the answer to its Reset a session believes nothing that the channel holds.</item>
+/// <item>With a time-out, an I/O that was not answered in time ends the session: all I/O fails until another has begun.</item>
 /// </list>
 /// </summary>
 /// <typeparam name="TRequests">Where requests go. A struct, so that the calls are direct.</typeparam>
 /// <typeparam name="TCompletions">Where completions go.</typeparam>
-internal sealed class SessionMachine<TRequests, TCompletions>
+internal sealed partial class SessionMachine<TRequests, TCompletions>
     where TRequests : struct, IRequestQueue
     where TCompletions : struct, IBlockCompletions
 {
@@ -88,7 +89,7 @@ internal sealed class SessionMachine<TRequests, TCompletions>
     public ulong Strays { get; private set; }
 
     /// <summary>When <see cref="Tick"/> is next needed, in milliseconds of its clock; <see cref="long.MaxValue"/> for never.</summary>
-    public long Deadline => State == SessionState.Greeting ? _questionDeadline : long.MaxValue;
+    public long Deadline => Math.Min(State == SessionState.Greeting ? _questionDeadline : long.MaxValue, Count > 0 ? _nextLook : long.MaxValue);
 
     /// <summary>Makes the table of I/Os, once the buffer's layout is known. Everything that the session ever needs is allocated now (I4).</summary>
     /// <param name="slots">How many I/Os there can be; the channel holds as many requests and responses (I1).</param>
@@ -117,9 +118,18 @@ internal sealed class SessionMachine<TRequests, TCompletions>
         entry.Offset = offset;
         entry.Length = length;
         entry.Order = ++_order;
+        entry.Since = Now;
+        entry.Sent = false;
+        entry.Stalled = false;
         Count++;
+        if (_lost || State == SessionState.Refused)
+        {
+            GiveUp(slot, ref entry);
+            return;
+        }
+
+        if (entry.Elsewhere) Return(slot, ref entry);
         if (State == SessionState.Ready) Send(slot, ref entry);
-        else if (State == SessionState.Refused) End(slot, ref entry, -Eio);
     }
 
     /// <summary>Takes packets of the response channel, in private memory.</summary>
@@ -156,6 +166,8 @@ internal sealed class SessionMachine<TRequests, TCompletions>
     /// <param name="now">Milliseconds.</param>
     public void Tick(long now)
     {
+        Now = now;
+        if (now >= _nextLook) Look();
         if (State != SessionState.Greeting || now < _questionDeadline) return;
         if (_handshake.Question == RequestKind.Features)
         {
@@ -210,6 +222,7 @@ internal sealed class SessionMachine<TRequests, TCompletions>
         }
 
         State = SessionState.Ready;
+        _lost = false;
         ulong before = Replayed;
         Replay();
         _events.Ready(_handshake.ServerFeatures, Replayed - before);
@@ -276,6 +289,7 @@ internal sealed class SessionMachine<TRequests, TCompletions>
     private void Send(uint slot, ref InFlight entry)
     {
         entry.Tag += 1u << SlotBits;
+        entry.Sent = true;
         _requests.Send(new Request
         {
             Kind = entry.Kind,
@@ -303,6 +317,7 @@ internal sealed class SessionMachine<TRequests, TCompletions>
 
     private void End(uint slot, ref InFlight entry, int result)
     {
+        if (entry.Stalled) _events.StallEnded(entry, Now - entry.Since, result);
         entry.Kind = RequestKind.None;
         Count--;
         _completions.Complete(slot, result);

@@ -100,7 +100,7 @@ public sealed class FileClaimTests : IDisposable
     private static void Unexpected() => Assert.Fail("nothing had to be waited for");
 
     private static Process Start(string program, params string[] arguments) =>
-        Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true })!;
+        Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, UseShellExecute = false })!;
 
     private SafeFileHandle Open() => PosixFile.TryOpen(_path, O_RDWR, out int error) ?? throw new IOException(PosixFile.Describe(error));
 

@@ -16,14 +16,17 @@ internal sealed class Client : ISessionEvents
     private readonly Kernel _kernel;
     private bool _prepared;
 
-    public Client(SharedMemory memory, Kernel kernel, Random random)
+    public Client(SharedMemory memory, Kernel kernel, Patience patience, Random random)
     {
         _random = random;
         _kernel = kernel;
         _requests = memory.RequestWriter();
         _responses = memory.ResponseReader();
         _session = new SessionMachine<WriterQueue, KernelQueue>(
-            OffsetUnit.Sectors, PeerFeatures.Agrees | PeerFeatures.Traits, random.Next(), this, new WriterQueue(_requests), new KernelQueue(kernel));
+            OffsetUnit.Sectors, PeerFeatures.Agrees | PeerFeatures.Traits, random.Next(), this, new WriterQueue(_requests), new KernelQueue(kernel))
+        {
+            Patience = patience,
+        };
         _requests.Initialise(Epoch.New());
     }
 
@@ -34,6 +37,7 @@ internal sealed class Client : ISessionEvents
 
     public void Step(long now)
     {
+        _session.Now = now;
         if (_prepared)
         {
             while (_kernel.TryFetch(out Kernel.Io io)) _session.Submit(io.Slot, io.Kind, 0, io.Offset, io.Length);
@@ -84,6 +88,18 @@ internal sealed class Client : ISessionEvents
     {
     }
 
+    public void Lost(int failed, long milliseconds)
+    {
+    }
+
+    public void Stalled(in InFlight io, long milliseconds)
+    {
+    }
+
+    public void StallEnded(in InFlight io, long milliseconds, int result)
+    {
+    }
+
     private readonly struct WriterQueue(ChannelWriter<Request> writer) : IRequestQueue
     {
         public void Send(in Request request) => writer.Next() = request;
@@ -94,5 +110,9 @@ internal sealed class Client : ISessionEvents
     private readonly struct KernelQueue(Kernel kernel) : IBlockCompletions
     {
         public void Complete(uint slot, int result) => kernel.Complete(slot, result);
+
+        public void Abandon(uint slot, int errno) => kernel.Abandon(slot, errno);
+
+        public void Restore(uint slot, uint length) => kernel.Restore(slot, length);
     }
 }

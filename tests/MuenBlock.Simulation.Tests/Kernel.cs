@@ -20,6 +20,8 @@ internal sealed class Kernel
     private readonly Io?[] _issued;
     private readonly Queue<uint> _offered = new();
     private readonly int[] _expected;
+    private readonly byte[] _private;
+    private readonly bool[] _elsewhere;
     private readonly bool[] _busy;
     private int _stamp;
     private bool _flushing;
@@ -30,6 +32,8 @@ internal sealed class Kernel
         _memory = memory;
         _disk = disk;
         _issued = new Io?[slots];
+        _private = new byte[slots * SlotSize];
+        _elsewhere = new bool[slots];
         _expected = new int[blocks];
         _busy = new bool[blocks];
     }
@@ -80,8 +84,9 @@ internal sealed class Kernel
         io = null!;
         if (!_offered.TryDequeue(out uint slot)) return false;
         io = _issued[slot]!;
-        if (io.Kind == RequestKind.Write) Fill(SlotOf(slot)[..(int)io.Length], io.Stamp);
-        else SlotOf(slot).Fill(0xee);
+        Span<byte> place = _elsewhere[slot] ? PrivateOf(slot) : SlotOf(slot);
+        if (io.Kind == RequestKind.Write) Fill(place[..(int)io.Length], io.Stamp);
+        else place.Fill(0xee);
         return true;
     }
 
@@ -89,14 +94,29 @@ internal sealed class Kernel
     public void Reissue()
     {
         _offered.Clear();
+        _elsewhere.AsSpan().Clear();
         foreach (Io? io in _issued)
         {
             if (io is not null) _offered.Enqueue(io.Slot);
         }
     }
 
+    /// <summary>An I/O ends with an error, and until the next one that ends otherwise the kernel writes what it has to its private memory.</summary>
+    public void Abandon(uint slot, int errno)
+    {
+        Complete(slot, errno);
+        _elsewhere[slot] = true;
+    }
+
+    public void Restore(uint slot, uint length)
+    {
+        Assert.True(_elsewhere[slot], "what is in the slot was overwritten");
+        PrivateOf(slot)[..(int)length].CopyTo(SlotOf(slot));
+    }
+
     public void Complete(uint slot, int result)
     {
+        _elsewhere[slot] = false;
         Io io = _issued[slot] ?? throw new InvalidOperationException($"slot {slot} was completed although nothing is under way in it");
         Assert.True(result < 0 || result == (io.Kind is RequestKind.Read or RequestKind.Write ? (int)io.Length : 0), $"a {io.Kind} of {io.Length} bytes ended with {result}");
         _issued[slot] = null;
@@ -149,6 +169,8 @@ internal sealed class Kernel
     }
 
     private Span<byte> SlotOf(uint slot) => _memory.Buffer.AsSpan((int)slot * SlotSize, SlotSize);
+
+    private Span<byte> PrivateOf(uint slot) => _private.AsSpan((int)slot * SlotSize, SlotSize);
 
     private static void Fill(Span<byte> bytes, int stamp)
     {

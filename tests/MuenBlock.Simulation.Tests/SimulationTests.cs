@@ -1,4 +1,5 @@
 using CsCheck;
+using MuenBlock.Ublk.Session;
 using Xunit;
 
 namespace MuenBlock.Simulation.Tests;
@@ -13,6 +14,7 @@ public sealed class SimulationTests
     private const int Slots = 8;
     private const int Blocks = 48;
     private const int DiskSize = Blocks * 512;
+    private const int LongestPause = 1_000; // steps in which a server is stopped and nothing of it happens
 
     [Fact]
     public void No_acknowledged_IO_is_lost_whoever_dies_and_none_is_forgotten()
@@ -33,6 +35,8 @@ public sealed class SimulationTests
         private readonly Disk _disk;
         private readonly int _deaths;
         private readonly bool _plainServer;
+        private readonly Patience _patience;
+        private int _pause;
         private long _now;
 
         public World(int seed)
@@ -40,6 +44,7 @@ public sealed class SimulationTests
             _random = new Random(seed);
             _deaths = _random.Next(3) * 10;
             _plainServer = _random.Next(4) == 0;
+            _patience = new Patience(_random.Next(2) == 0 ? _random.Next(100, 2_000) : long.MaxValue, _random.Next(100, 2_000));
             Memory = new SharedMemory(Elements, Slots * Kernel.SlotSize);
             _disk = new Disk(_random, DiskSize, Memory.Buffer) { Errors = _random.Next(3) * 10 };
         }
@@ -72,10 +77,16 @@ public sealed class SimulationTests
                     case 2 when troubled && _random.Next(1000) < _deaths:
                         client = null;
                         break;
+                    case 3 when troubled && _random.Next(1000) < _deaths:
+                        _pause = _random.Next(LongestPause);
+                        break;
                     case < 6:
-                        client ??= new Client(memory, kernel, _random);
+                        client ??= new Client(memory, kernel, _patience, _random);
                         client.Step(_now);
                         Assert.Null(client.Refusal);
+                        break;
+                    case > 5 when _pause > 0:
+                        _pause--;
                         break;
                     default:
                         server ??= new Server(memory, _disk, DiskSize, _plainServer, _random);

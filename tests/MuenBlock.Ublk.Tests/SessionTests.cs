@@ -210,9 +210,12 @@ public sealed class SessionTests
     {
         public const int SlotSize = 8192;
 
-        public World()
+        public World(Patience? patience = null)
         {
-            Session = new SessionMachine<Requests, Completions>(OffsetUnit.Sectors, PeerFeatures.Agrees, 42, this, new Requests(this), new Completions(this));
+            Session = new SessionMachine<Requests, Completions>(OffsetUnit.Sectors, PeerFeatures.Agrees, 42, this, new Requests(this), new Completions(this))
+            {
+                Patience = patience ?? Patience.Endless,
+            };
             Session.Prepare(16, SlotSize);
         }
 
@@ -221,6 +224,13 @@ public sealed class SessionTests
         public List<Request> Sent { get; } = [];
 
         public List<(uint Slot, int Result)> Completed { get; } = [];
+
+        /// <summary>Those of <see cref="Completed"/> whose slot the server may still touch.</summary>
+        public List<uint> Abandoned { get; } = [];
+
+        public List<(uint Slot, uint Length)> Restored { get; } = [];
+
+        public List<string> Told { get; } = [];
 
         public List<RequestKind> Unanswered { get; } = [];
 
@@ -279,6 +289,12 @@ public sealed class SessionTests
         {
         }
 
+        void ISessionEvents.Lost(int failed, long milliseconds) => Told.Add($"lost {failed} after {milliseconds}");
+
+        void ISessionEvents.Stalled(in InFlight io, long milliseconds) => Told.Add($"stalled {io.Kind} {io.Offset} after {milliseconds}");
+
+        void ISessionEvents.StallEnded(in InFlight io, long milliseconds, int result) => Told.Add($"ended {io.Kind} {io.Offset} after {milliseconds} with {result}");
+
         internal readonly struct Requests(World world) : IRequestQueue
         {
             public void Send(in Request request) => world.Sent.Add(request);
@@ -293,6 +309,14 @@ public sealed class SessionTests
         internal readonly struct Completions(World world) : IBlockCompletions
         {
             public void Complete(uint slot, int result) => world.Completed.Add((slot, result));
+
+            public void Abandon(uint slot, int errno)
+            {
+                world.Completed.Add((slot, errno));
+                world.Abandoned.Add(slot);
+            }
+
+            public void Restore(uint slot, uint length) => world.Restored.Add((slot, length));
         }
     }
 }

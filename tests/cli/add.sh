@@ -22,6 +22,9 @@ add 2 "--max-io" --max-io
 for value in -1 -0.001 86401 1e300 NaN Infinity; do add 2 "--connect-timeout" --connect-timeout $value; done
 for value in x 1s 1,5 0x1 ''; do add 2 "--connect-timeout '$value' is not a time" --connect-timeout "$value"; done
 add 2 "--connect-timeout" --connect-timeout
+for value in 0 0.09 -1 86401 x 1s 1,5 ''; do add 2 "--io-timeout '$value' is not a time: 0.1 to 86400 seconds" --io-timeout "$value"; done
+add 2 "--io-timeout" --io-timeout
+for value in -1 86401 x 1s ''; do add 2 "--stall-warning '$value' is not a time: 0 to 86400 seconds" --stall-warning "$value"; done
 add 2 "--log-file" --log-file
 add 2 "'perhaps'" --read-only=perhaps
 add 2 "'perhaps'" --foreground=perhaps

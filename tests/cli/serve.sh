@@ -39,6 +39,7 @@ serve 2 "too many" --conn "$(printf '%s:a%s:b%s:c%s,' {1..1025}{,,,})9999:a:b:c"
 row 2 "makes no sense in /muenfs" muenblock-backend serve --conn $conn --device disk:1 --region-dir /muenfs --create-regions
 serve 2 "'perhaps'" --conn $conn --device disk:1 --read-only=perhaps
 serve 2 "'perhaps'" --conn $conn --device disk:1 --create-regions=perhaps
+for value in -1 86401 x 1s ''; do serve 2 "--stall-warning '$value' is not a time: 0 to 86400 seconds" --conn $conn --device disk:1 --stall-warning "$value"; done
 serve 4 "@missing does not exist" --conn $conn --create-regions --device @missing:1    # no response file
 
 # --- disks -----------------------------------------------------------------------------------------------------
@@ -53,8 +54,6 @@ serving 4 "disk/" disk/:1
 serving 4 "empty is empty" empty:1
 serving 4 "tiny is empty" tiny:1 --log-level error
 serving 4 "missing does not exist" disk:1,missing:1 --log-level error
-ln disk hard
-serving 2 "exported for writing twice" disk:1,hard:1
 # Not there either once the files of a first connection are open.
 serve 4 "missing does not exist" --log-level error --create-regions --conn $conn,2:d:e:f --device disk:1,missing:2
 

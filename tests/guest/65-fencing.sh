@@ -43,7 +43,7 @@ a_killed_backends_writes_do_not_land_after_its_successors() {
 
     # Other regions: the disks alone are what the two have in common.
     start_backend --conn $CONN2 --device $RAM:2,$image:2
-    equal 2 "$(grep -c 'waiting for the last I/O of a backend that died, which may still write to it' "$backend_log")" 'what was waited for'
+    _has_logged "$RAM: waiting for the last I/O of a backend that died, which may still write to it"
     add --conn $CONN2
     _write newer "${devices[0]}"
     _write newer "${devices[1]}"
@@ -92,7 +92,7 @@ a_killed_backends_reads_do_not_reach_the_buffer_after_its_successors() {
 a_backend_killed_in_a_flush_is_waited_for() {
     local writer
     modprobe dm-delay
-    dmsetup create slow --table "0 65536 delay $RAM 0 0 $RAM 0 0 $RAM 0 4000"
+    dmsetup create slow --table "0 65536 delay $DISK 0 0 $DISK 0 0 $DISK 0 4000"
     random_file payload 4096
     start_backend --conn $CONN --device /dev/mapper/slow:1
     add --conn $CONN
@@ -100,11 +100,11 @@ a_backend_killed_in_a_flush_is_waited_for() {
     writer=$!
     sleep 1
     kill -KILL "$backend"
-    backends=()
+    backends=("${backends[@]/#$backend/}")
     start_backend --conn $CONN --device /dev/mapper/slow:1
     _has_logged 'connection 1: waiting for the last I/O of a backend that died'
     wait $writer
-    cmp -n 4096 payload $RAM
+    cmp -n 4096 payload $DISK
     leave_nothing
     dmsetup remove slow
 }
