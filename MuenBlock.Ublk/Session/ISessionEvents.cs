@@ -23,16 +23,22 @@ internal interface ISessionEvents
     /// <summary>The server did not answer for too long: I/O fails until it has answered a Reset.</summary>
     /// <param name="failed">How many I/Os were given up.</param>
     /// <param name="milliseconds">How long the oldest of them had waited.</param>
-    void Lost(int failed, long milliseconds);
+    void Lost(int failed, long milliseconds)
+    {
+    }
 
     /// <summary>An I/O takes longer than it should.</summary>
     /// <param name="io">The I/O.</param>
     /// <param name="milliseconds">How long it has taken.</param>
-    void Stalled(in InFlight io, long milliseconds);
+    void Stalled(in InFlight io, long milliseconds)
+    {
+    }
 
     /// <summary>An I/O that was told of as stalled has ended.</summary>
     /// <param name="io">The I/O.</param>
     /// <param name="milliseconds">How long it took.</param>
     /// <param name="result">Its length or 0, or a negative errno.</param>
-    void StallEnded(in InFlight io, long milliseconds, int result);
+    void StallEnded(in InFlight io, long milliseconds, int result)
+    {
+    }
 }

@@ -88,18 +88,6 @@ internal sealed class Client : ISessionEvents
     {
     }
 
-    public void Lost(int failed, long milliseconds)
-    {
-    }
-
-    public void Stalled(in InFlight io, long milliseconds)
-    {
-    }
-
-    public void StallEnded(in InFlight io, long milliseconds, int result)
-    {
-    }
-
     private readonly struct WriterQueue(ChannelWriter<Request> writer) : IRequestQueue
     {
         public void Send(in Request request) => writer.Next() = request;
