@@ -25,6 +25,9 @@ internal sealed partial class ConnectionThread : IDisposable
     // Sessions begin and end by the hand of an operator; what comes more often than this is a client gone wrong.
     private const int SessionLinesInMinute = 60;
 
+    // The original's native client follows up each answer of the greeting within microseconds. One that does not waits for an answer.
+    private const long ConfirmMilliseconds = 1_000;
+
     private const ulong ControlCompletion = ulong.MaxValue - 2;
 
     private readonly Connection _connection;
@@ -132,6 +135,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _greeted; // a client's epoch was seen, and not its end
         private bool _lost;
         private bool _looked;
+        private long _confirmDeadline;
 
         public unsafe Loop(ConnectionThread owner, Ring ring, DiskMemory memory)
         {
@@ -175,8 +179,11 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             // Requests that were written before this server was there were meant for another one: a client that sees the new epoch
             // of the response channel begins with a Reset. They are passed over before that epoch can be seen.
-            if (_requests.Read([], out _) == ReadStatus.NewEpoch) _requests.Drain();
+            int greeting = 0;
+            if (_requests.Read([], out _) == ReadStatus.NewEpoch && !OriginalClient.Greets(_requests, _machine.Inbox, out greeting)) _requests.Drain();
             _signal.Initialise();
+            _machine.BeginSession(resumed: greeting > 0);
+            _machine.Accept(greeting);
             if (_budget.Allows()) LogServing(_log, _id, _owner._connection.Disks.Length);
         }
 
@@ -190,11 +197,13 @@ internal sealed partial class ConnectionThread : IDisposable
 
                 // Answers go out before the next submission: it may run I/O inline, and the client would wait for all of it.
                 bool worked = CollectCompletions();
-                if (_responses.Open > 0) _signal.Publish();
+                Publish();
                 if (_lost || _owner._connection.Regions.Lost is not null) LookAfterRegions();
-                bool accepting = !_owner._stopping && !_lost && !_machine.Inbox.IsEmpty;
+                bool accepting = !_owner._stopping && !_lost && (!_machine.Inbox.IsEmpty || _requests.BeganAnew);
                 if (accepting) worked |= CollectRequests();
-                if (_responses.Open > 0) _signal.Publish();
+                if (_machine.AwaitsConfirmation) AwaitConfirmation();
+                else _confirmDeadline = 0;
+                Publish();
 
                 // With little under way, submitting and sleeping are one call; else there is more to collect.
                 bool few = _machine.UnderWay <= FewUnderWay;
@@ -204,6 +213,23 @@ internal sealed partial class ConnectionThread : IDisposable
 
             _signal.Deactivate();
             LogStopped(_log, _id, _machine.Requests);
+        }
+
+        private void Publish()
+        {
+            if (_responses.Open == 0) return;
+
+            // Answers to a client that is gone are not for its successor, which may take any for its own.
+            if (_requests.BeganAnew) _responses.Withdraw();
+            else _signal.Publish();
+        }
+
+        private void AwaitConfirmation()
+        {
+            long now = Environment.TickCount64;
+            if (_confirmDeadline != 0 && now < _confirmDeadline) return;
+            if (_confirmDeadline != 0) _machine.AnswerUnconfirmed();
+            _confirmDeadline = now + ConfirmMilliseconds;
         }
 
         // Looked at before sleeping as well: after the last I/O nothing may be left to come that would end the sleep.
@@ -297,11 +323,14 @@ internal sealed partial class ConnectionThread : IDisposable
                 case ReadStatus.NoData:
                     return false;
                 case ReadStatus.Success:
+                    if (!_responses.FirstExpired && OriginalClient.HasReadAnswers(_requests)) _responses.ExpireFirst();
                     _machine.Accept(count);
                     _signal.PeerWakes = (_machine.ClientFeatures & PeerFeatures.Futex) != 0;
                     return true;
                 case ReadStatus.NewEpoch:
-                    BeginSession();
+                    bool isOriginal = OriginalClient.Is(_requests);
+                    if (!isOriginal && _responses.FirstExpired) _signal.Initialise();
+                    BeginSession(resumed: isOriginal && _responses.FirstExpired);
                     _greeted = true;
                     if (_budget.Allows()) LogClient(_log, _id);
                     _requestsBefore = _machine.Requests;
@@ -325,10 +354,10 @@ internal sealed partial class ConnectionThread : IDisposable
             }
         }
 
-        private void BeginSession()
+        private void BeginSession(bool resumed = false)
         {
             _signal.PeerWakes = false;
-            _machine.BeginSession();
+            _machine.BeginSession(resumed);
         }
     }
 

@@ -51,7 +51,9 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     private bool _draining;
     private bool _open;
     private bool _resetPending;
+    private bool _resumed;
     private Request _reset;
+    private Request _unconfirmed;
 
     /// <summary>Creates the machine. Everything that it ever needs is allocated here (I4).</summary>
     /// <param name="devices">The connection's devices; the index is the id.</param>
@@ -112,16 +114,42 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     }
 
     /// <summary>
+    /// Whether nothing followed a question of the greeting yet, in a session that was begun as a resumed one:
+    /// see <see cref="OriginalClient"/>. If nothing does for some time, <see cref="AnswerUnconfirmed"/> is due.
+    /// </summary>
+    public bool AwaitsConfirmation => _unconfirmed.Kind != RequestKind.None;
+
+    /// <summary>
     /// The client began anew: what is under way is drained without an answer, and nothing is accepted until then (I6).
     /// </summary>
-    public void BeginSession()
+    /// <param name="resumed">
+    /// Whether the client may be one that passes over the answer to its Reset, so that this answer is held back.
+    /// </param>
+    public void BeginSession(bool resumed = false)
     {
+        _resumed = resumed;
+        _unconfirmed.Kind = RequestKind.None;
         _session++;
         _inboxNext = _inboxCount = 0;
         _resetPending = false;
         ClientFeatures = PeerFeatures.None;
         _draining = _underWay > 0;
         _open = false;
+    }
+
+    /// <summary>
+    /// Answers the Reset that was held back, or Max_Devices once more: a client that has heard the answer drops the second.
+    /// </summary>
+    public void AnswerUnconfirmed()
+    {
+        if (_unconfirmed.Kind == RequestKind.MaxDevices)
+        {
+            Answer(_unconfirmed, (ulong)_devices.Length);
+            return;
+        }
+
+        if (AwaitsConfirmation) Answer(_unconfirmed, (ulong)Status.Ok);
+        _unconfirmed.Kind = RequestKind.None;
     }
 
     /// <summary>An I/O has ended.</summary>
@@ -173,11 +201,14 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
                 if (_underWay > 0) return;
                 _resetPending = false;
                 _open = true;
-                Answer(_reset, (ulong)Status.Ok);
+                if (_resumed) _unconfirmed = _reset;
+                else Answer(_reset, (ulong)Status.Ok);
             }
 
             if (_inboxNext >= _inboxCount) return;
             Requests++;
+            _unconfirmed.Kind = RequestKind.None;
+            _resumed &= _inbox[_inboxNext].Kind is RequestKind.Reset or RequestKind.MaxDevices;
             Handle(_inbox[_inboxNext++]);
         }
     }
@@ -236,6 +267,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
                 Answer(request, RequestRules.MostBlocks);
                 break;
             case RequestKind.MaxDevices:
+                if (_resumed) _unconfirmed = request;
                 Answer(request, (ulong)_devices.Length);
                 break;
             case RequestKind.Features:

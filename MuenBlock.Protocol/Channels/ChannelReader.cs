@@ -10,9 +10,10 @@ namespace MuenBlock.Protocol.Channels;
 /// against the size of the mapping. From then on size and elements are this reader's own.</item>
 /// <item>wc is loaded with acquire (pairs with the writer's release): so many packets may be copied.</item>
 /// <item>They are copied to the caller's memory.</item>
-/// <item>Load-load barrier, then wsc: had the writer begun to overwrite the oldest of them, all are dropped.</item>
-/// <item>The epoch is loaded again: had it changed, all are dropped.</item>
+/// <item>Load-load barrier, then the epoch, the counters and the epoch again: had the writer begun anew, or begun to overwrite
+/// the oldest of them (wsc), all are dropped.</item>
 /// </list>
+/// A writer that begins anew under the epoch that it had, as the original's native client does, is known by counters that run backwards.
 /// One thread at a time may use an instance.
 /// </summary>
 /// <typeparam name="T">The packet.</typeparam>
@@ -54,6 +55,16 @@ public sealed unsafe class ChannelReader<T>
     /// <summary>wc: packets that the writer says it has written. A diagnosis, not a check.</summary>
     public ulong Written => Volatile.Read(ref _header->Written);
 
+    /// <summary>
+    /// Whether the writer has begun anew since the last <see cref="Read"/>, or has ended its epoch: what was read before belongs to a
+    /// session that is over. Two plain loads.
+    /// </summary>
+    public bool BeganAnew
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Volatile.Read(ref _header->Epoch) != _seenEpoch || (_epoch != 0 && Volatile.Read(ref _header->Written) < _read);
+    }
+
     /// <summary>rc: packets read or passed over in this epoch.</summary>
     public ulong Count => _read;
 
@@ -93,8 +104,7 @@ public sealed unsafe class ChannelReader<T>
         if (written < _read)
         {
             // Counters never run backwards within an epoch; but a peer that always uses the same epoch looks like this after its restart.
-            Rewind();
-            return ReadStatus.NewEpoch;
+            return BeginAgain();
         }
 
         ulong available = written - _read;
@@ -105,10 +115,15 @@ public sealed unsafe class ChannelReader<T>
         new ReadOnlySpan<T>(_packets, wanted - untilEnd).CopyTo(destination[untilEnd..]);
 
         // Pairs with the writer's store-store barrier: if a copied byte is of a later lap, so is the wsc that is loaded now.
+        // The epoch is loaded before the counters, too: if it is that of a new beginning, so are they, even where it has the same value.
         Volatile.ReadBarrier();
+        ulong between = Volatile.Read(ref _header->Epoch);
         ulong started = Volatile.Read(ref _header->WriteStart);
-        if (started - _read > _elements) return Lose(Volatile.Read(ref _header->Written));
-        if (Volatile.Read(ref _header->Epoch) != epoch) return Synchronise(Volatile.Read(ref _header->Epoch));
+        ulong stillWritten = Volatile.Read(ref _header->Written);
+        ulong after = Volatile.Read(ref _header->Epoch);
+        if (between != epoch || after != epoch) return Synchronise(after);
+        if (stillWritten < written || started < _read) return BeginAgain();
+        if (started - _read > _elements) return Lose(stillWritten);
 
         Advance((uint)wanted);
         count = wanted;
@@ -148,6 +163,12 @@ public sealed unsafe class ChannelReader<T>
 
         if (!good) return ReadStatus.Incompatible;
         _epoch = epoch;
+        Rewind();
+        return ReadStatus.NewEpoch;
+    }
+
+    private ReadStatus BeginAgain()
+    {
         Rewind();
         return ReadStatus.NewEpoch;
     }

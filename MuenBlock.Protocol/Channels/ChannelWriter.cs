@@ -26,6 +26,7 @@ public sealed unsafe class ChannelWriter<T>
     private ulong _written;
     private uint _slot;
     private uint _open;
+    private ulong _leastStart;
 
     /// <summary>Creates the writer. The memory is not touched before <see cref="Initialise"/>.</summary>
     /// <param name="memory">The region, mapped for writing. It outlives the writer.</param>
@@ -52,6 +53,9 @@ public sealed unsafe class ChannelWriter<T>
     /// <summary>Packets composed and not yet published.</summary>
     public uint Open => _open;
 
+    /// <summary>Whether <see cref="ExpireFirst"/> was called since <see cref="Initialise"/>.</summary>
+    public bool FirstExpired => _leastStart != 0;
+
     internal ChannelHeader* Header => _header;
 
     /// <summary>
@@ -74,6 +78,7 @@ public sealed unsafe class ChannelWriter<T>
         _written = 0;
         _slot = 0;
         _open = 0;
+        _leastStart = 0;
 
         // Pairs with the reader's acquiring load of the epoch: whoever sees it sees the header.
         Volatile.Write(ref _header->Epoch, epoch);
@@ -85,7 +90,7 @@ public sealed unsafe class ChannelWriter<T>
     public ref T Next()
     {
         // wsc is stored before each packet and never runs ahead of what is being written: a batch that ends early overstates nothing.
-        Volatile.Write(ref _header->WriteStart, _written + ++_open);
+        Volatile.Write(ref _header->WriteStart, Math.Max(_written + ++_open, _leastStart));
 
         // Pairs with the reader's load-load barrier: a reader that saw a byte of this packet sees this wsc.
         Volatile.WriteBarrier();
@@ -103,6 +108,24 @@ public sealed unsafe class ChannelWriter<T>
 
         // Pairs with the reader's acquiring load of wc: whoever sees the count sees the packets.
         Volatile.Write(ref _header->Written, _written);
+    }
+
+    /// <summary>Takes back the composed packets that were not published.</summary>
+    public void Withdraw()
+    {
+        _slot = (uint)((_slot + (ulong)_elements - (_open % _elements)) % _elements);
+        _open = 0;
+    }
+
+    /// <summary>
+    /// Declares the first packet of this epoch overwritten, as if the ring had gone round once. A reader that has read it does not
+    /// notice; one that is new finds an overrun and so passes over everything that was written for its predecessor, instead of
+    /// taking it for its own.
+    /// </summary>
+    public void ExpireFirst()
+    {
+        _leastStart = _elements + 1ul;
+        if (_written + _open < _leastStart) Volatile.Write(ref _header->WriteStart, _leastStart);
     }
 
     /// <summary>Ends the epoch: readers find the channel inactive.</summary>

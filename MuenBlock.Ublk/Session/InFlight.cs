@@ -37,4 +37,7 @@ internal struct InFlight
     /// Outlives the I/O.
     /// </summary>
     public bool Elsewhere;
+
+    /// <summary>Whether it was not sent yet, as the server would merge it with one that is in flight.</summary>
+    public bool Held;
 }

@@ -12,6 +12,8 @@ namespace MuenBlock.Ublk.Session;
 /// was asked, in private memory, or it is not one (I3).</item>
 /// <item>Before the answer to its Reset a session believes nothing that the channel holds.</item>
 /// <item>With a time-out, an I/O that was not answered in time ends the session: all I/O fails until another has begun.</item>
+/// <item>A plain server may be one of the original's, which merge what they take for neighbours (see <c>BufferLayout</c>). Of two I/Os
+/// that it would merge the later is held until the earlier has ended.</item>
 /// </list>
 /// </summary>
 /// <typeparam name="TRequests">Where requests go. A struct, so that the calls are direct.</typeparam>
@@ -46,6 +48,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private ulong _slotSize;
     private DeviceGeometry[] _devices = [];
     private ulong _order;
+    private bool _serverMerges;
     private uint _questionTag;
     private long _questionDeadline;
 
@@ -221,6 +224,8 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             return;
         }
 
+        // Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.
+        _serverMerges = _handshake.ServerFeatures == PeerFeatures.None && _unit == OffsetUnit.Sectors;
         State = SessionState.Ready;
         _lost = false;
         ulong before = Replayed;
@@ -288,6 +293,8 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Send(uint slot, ref InFlight entry)
     {
+        entry.Held = _serverMerges && MustWait(slot, entry);
+        if (entry.Held) return;
         entry.Tag += 1u << SlotBits;
         entry.Sent = true;
         _requests.Send(new Request
@@ -304,7 +311,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private void ReceiveAnswer(in Response response, uint slot)
     {
         ref InFlight entry = ref _table[slot];
-        if (entry.Kind == RequestKind.None || entry.Tag != response.Tag || entry.Kind != response.Kind || entry.Device != response.Device)
+        if (entry.Kind == RequestKind.None || entry.Held || entry.Tag != response.Tag || entry.Kind != response.Kind || entry.Device != response.Device)
         {
             Stray(response);
             return;
@@ -319,8 +326,31 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     {
         if (entry.Stalled) _events.StallEnded(entry, Now - entry.Since, result);
         entry.Kind = RequestKind.None;
+        entry.Held = false;
         Count--;
         _completions.Complete(slot, result);
+        if (_serverMerges && State == SessionState.Ready) SendHeldNeighbours(slot);
+    }
+
+    /// <summary>Whether an I/O that came earlier, in a slot beside this one, would be merged with it.</summary>
+    private bool MustWait(uint slot, in InFlight entry)
+    {
+        if (entry.Kind is not (RequestKind.Read or RequestKind.Write)) return false;
+        if (slot > 0 && _table[slot - 1].Order < entry.Order && WouldBeMerged(_table[slot - 1], entry)) return true;
+        return slot + 1 < (uint)_table.Length && _table[slot + 1].Order < entry.Order && WouldBeMerged(entry, _table[slot + 1]);
+    }
+
+    // The second continues the first in the buffer, and on the disk by its sector plus the first's number of bytes (muenblock, section 4).
+    private bool WouldBeMerged(in InFlight first, in InFlight second) =>
+        first.Kind == second.Kind
+        && first.Device == second.Device
+        && first.Length == _slotSize
+        && (second.Offset >> SectorShift) == (first.Offset >> SectorShift) + first.Length;
+
+    private void SendHeldNeighbours(uint slot)
+    {
+        if (slot > 0 && _table[slot - 1].Held) Send(slot - 1, ref _table[slot - 1]);
+        if (slot + 1 < (uint)_table.Length && _table[slot + 1].Held) Send(slot + 1, ref _table[slot + 1]);
     }
 
     private void Stray(in Response response)

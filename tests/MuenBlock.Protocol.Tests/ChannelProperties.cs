@@ -117,6 +117,56 @@ public sealed class ChannelProperties
         Assert.False(backwards, "packets came out of order");
     }
 
+    // As the original's native client does it: it begins anew at any moment, and then waits for the other end after each packet at first.
+    [Fact]
+    public void Packets_of_two_sessions_under_one_epoch_are_never_mixed()
+    {
+        const ulong lastSession = 4_000;
+        const ulong awaited = 3;
+        const ulong perSession = 30;
+        using var memory = new TestMemory(64 + (64 * 16));
+        ChannelWriter<(ulong Session, ulong Index)> writer = memory.Writer<(ulong, ulong)>(Protocol);
+        ulong seenSession = 0;
+        ulong seenIndex = 0;
+        string? mixed = null;
+        bool finished = false;
+        var thread = new Thread(() =>
+        {
+            ChannelReader<(ulong Session, ulong Index)> reader = memory.Reader<(ulong, ulong)>(Protocol);
+            var packets = new (ulong Session, ulong Index)[16];
+            while (!Volatile.Read(ref finished))
+            {
+                if (reader.Read(packets, out int count) != ReadStatus.Success) continue;
+                ulong first = reader.Count - (ulong)count;
+                for (int i = 0; i < count; i++)
+                {
+                    if (packets[i].Session != packets[0].Session || packets[i].Index != first + (ulong)i)
+                        mixed ??= $"packet {first + (ulong)i} is {packets[i]}, the first of its batch is {packets[0]}";
+                }
+
+                Volatile.Write(ref seenIndex, packets[count - 1].Index);
+                Volatile.Write(ref seenSession, packets[count - 1].Session);
+            }
+        });
+        thread.Start();
+        long end = Environment.TickCount64 + 20_000;
+        for (ulong session = 1; session <= lastSession && mixed is null; session++)
+        {
+            writer.Initialise(1);
+            for (ulong index = 0; index < perSession; index++)
+            {
+                writer.Next() = (session, index);
+                writer.Publish();
+                while (index < awaited && (Volatile.Read(ref seenSession) != session || Volatile.Read(ref seenIndex) != index))
+                    Assert.True(Environment.TickCount64 < end, $"packet {index} of session {session} was not seen");
+            }
+        }
+
+        Volatile.Write(ref finished, true);
+        thread.Join();
+        Assert.Null(mixed);
+    }
+
     /// <summary>What a channel is for: a list of packets, of which the newest few are still there.</summary>
     private sealed class Model(ChannelWriter<ulong> writer, ChannelReader<ulong> reader, int elements)
     {

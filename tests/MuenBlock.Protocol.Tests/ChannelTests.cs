@@ -197,6 +197,75 @@ public sealed class ChannelTests
     }
 
     [Fact]
+    public void A_first_packet_that_has_expired_is_an_overrun_to_a_new_reader_and_nothing_to_one_that_has_read_it()
+    {
+        using var memory = new TestMemory(64 + 16);
+        ChannelWriter<uint> writer = memory.Writer<uint>(Protocol);
+        ChannelReader<uint> old = Synchronised(memory, writer);
+        uint[] packets = new uint[8];
+        Write(writer, 0);
+        Assert.Equal(ReadStatus.Success, old.Read(packets, out _));
+        writer.ExpireFirst();
+        Assert.True(writer.FirstExpired);
+        Write(writer, 1);
+        ChannelReader<uint> fresh = memory.Reader<uint>(Protocol);
+        Assert.Equal(ReadStatus.NewEpoch, fresh.Read(packets, out _));
+        Assert.Equal(ReadStatus.Overrun, fresh.Read(packets, out _));
+        for (uint i = 2; i < 20; i++)
+        {
+            Write(writer, i);
+            Assert.Equal(ReadStatus.Success, fresh.Read(packets, out int count));
+            Assert.Equal([i], packets[..count]);
+            Assert.Equal(ReadStatus.Success, old.Read(packets, out count));
+            Assert.Equal(i, packets[count - 1]);
+        }
+
+        writer.Initialise(5);
+        Assert.False(writer.FirstExpired);
+    }
+
+    [Fact]
+    public void Packets_that_are_taken_back_are_never_seen_and_the_next_take_their_place()
+    {
+        using var memory = new TestMemory(64 + 16);
+        ChannelWriter<uint> writer = memory.Writer<uint>(Protocol);
+        ChannelReader<uint> reader = Synchronised(memory, writer);
+        uint[] packets = new uint[8];
+        for (uint i = 0; i < 9; i++)
+        {
+            for (uint taken = 0; taken < i % 4; taken++) writer.Next() = 99;
+            writer.Withdraw();
+            Assert.Equal(0u, writer.Open);
+            Write(writer, i);
+            Assert.Equal(ReadStatus.Success, reader.Read(packets, out int count));
+            Assert.Equal([i], packets[..count]);
+        }
+    }
+
+    [Fact]
+    public void A_reader_tells_that_the_writer_began_anew_before_it_reads()
+    {
+        using var memory = new TestMemory(4096);
+        ChannelWriter<uint> writer = memory.Writer<uint>(Protocol);
+        ChannelReader<uint> reader = Synchronised(memory, writer);
+        uint[] packets = new uint[4];
+        Write(writer, 1);
+        Assert.False(reader.BeganAnew);
+        Assert.Equal(ReadStatus.Success, reader.Read(packets, out _));
+        Assert.False(reader.BeganAnew);
+        writer.Initialise(reader.Epoch);
+        Assert.True(reader.BeganAnew);
+        Assert.Equal(ReadStatus.NewEpoch, reader.Read(packets, out _));
+        Assert.False(reader.BeganAnew);
+        writer.Deactivate();
+        Assert.True(reader.BeganAnew);
+        Assert.Equal(ReadStatus.Inactive, reader.Read(packets, out _));
+        Assert.False(reader.BeganAnew);
+        writer.Initialise(7);
+        Assert.True(reader.BeganAnew);
+    }
+
+    [Fact]
     public void Readers_ignore_the_wake_hint()
     {
         using var memory = new TestMemory(4096);

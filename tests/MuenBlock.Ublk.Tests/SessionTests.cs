@@ -205,10 +205,99 @@ public sealed class SessionTests
         Assert.Equal(0ul, world.Session.Devices[0].Size);
     }
 
+    [Theory]
+    [InlineData(3u, 4u)]
+    [InlineData(4u, 3u)]
+    public void Of_two_IOs_that_a_plain_server_would_merge_the_later_is_sent_when_the_earlier_has_ended(uint first, uint second)
+    {
+        var world = new World();
+        world.Greet(RequestKind.Features, 0);
+        world.Session.Submit(first, RequestKind.Write, 0, Mergeable(first), World.SlotSize);
+        Request earlier = Assert.Single(world.TakeSent());
+        world.Session.Submit(second, RequestKind.Write, 0, Mergeable(second), World.SlotSize);
+        Assert.Empty(world.Sent);
+        world.Answer(earlier with { Tag = (earlier.Tag & 0xffff0000) | second }, 0);
+        Assert.Empty(world.Completed);
+        world.Answer(earlier, 0);
+        world.AnswerNext(0);
+        Assert.Equal([(first, World.SlotSize), (second, World.SlotSize)], world.Completed);
+    }
+
+    [Fact]
+    public void Neighbours_are_sent_at_once_to_a_server_of_ours_and_to_any_if_they_are_of_different_kinds_or_do_not_touch()
+    {
+        var ours = new World();
+        ours.Greet();
+        foreach (uint slot in (uint[])[3, 4]) ours.Session.Submit(slot, RequestKind.Write, 0, Mergeable(slot), World.SlotSize);
+        Assert.Equal(2, ours.Sent.Count);
+
+        var plain = new World();
+        plain.Greet(RequestKind.Features, 0);
+        plain.Session.Submit(3, RequestKind.Write, 0, Mergeable(3), World.SlotSize);
+        plain.Session.Submit(4, RequestKind.Read, 0, Mergeable(4), World.SlotSize);
+        plain.Session.Submit(5, RequestKind.Read, 0, Mergeable(5) + 4096, World.SlotSize);
+        plain.Session.Submit(8, RequestKind.Write, 0, Mergeable(8), World.SlotSize - 4096);
+        plain.Session.Submit(9, RequestKind.Write, 0, Mergeable(9), World.SlotSize);
+        Assert.Equal(5, plain.Sent.Count);
+    }
+
+    [Fact]
+    public void A_plain_server_that_takes_the_place_of_another_is_never_left_a_pair_that_it_would_merge_and_answers_all()
+    {
+        var random = new Random(7);
+        var world = new World();
+        world.Greet();
+        var pending = new List<Request>();
+        var free = new List<uint>(Enumerable.Range(0, World.Slots).Select(slot => (uint)slot));
+        int submitted = 0;
+        for (int step = 0; step < 5_000; step++)
+        {
+            if (random.Next(500) == 0)
+            {
+                world.Session.ServerLeft();
+                pending.Clear();
+                world.Greet(RequestKind.Features, 0);
+            }
+            else if (free.Count > 0 && random.Next(2) == 0)
+            {
+                uint slot = free[random.Next(free.Count)];
+                free.Remove(slot);
+                submitted++;
+                RequestKind kind = random.Next(2) == 0 ? RequestKind.Read : RequestKind.Write;
+                world.Session.Submit(slot, kind, 0, Mergeable(slot), random.Next(4) == 0 ? World.SlotSize / 2 : World.SlotSize);
+            }
+            else if (pending.Count > 0)
+            {
+                Request request = pending[random.Next(pending.Count)];
+                pending.Remove(request);
+                int done = world.Completed.Count;
+                world.Answer(request, 0);
+                free.AddRange(world.Completed.Skip(done).Select(completed => completed.Slot));
+            }
+
+            pending.AddRange(world.TakeSent());
+            if (world.Session.ServerFeatures == PeerFeatures.None)
+                Assert.DoesNotContain(pending, first => pending.Exists(second => World.IsMerged(first, second)));
+        }
+
+        while (pending.Count > 0)
+        {
+            world.Answer(pending[0], 0);
+            pending.RemoveAt(0);
+            pending.AddRange(world.TakeSent());
+        }
+
+        Assert.Equal(submitted, world.Completed.Count);
+    }
+
+    // The offset at which an I/O of a slot continues that of the slot before as the original's servers count: sector + bytes.
+    private static ulong Mergeable(uint slot) => (ulong)slot * World.SlotSize << 9;
+
     /// <summary>A session with a server that answers as it is told.</summary>
     internal sealed class World : ISessionEvents
     {
         public const int SlotSize = 8192;
+        public const int Slots = 16;
 
         public World(Patience? patience = null)
         {
@@ -216,7 +305,7 @@ public sealed class SessionTests
             {
                 Patience = patience ?? Patience.Endless,
             };
-            Session.Prepare(16, SlotSize);
+            Session.Prepare(Slots, SlotSize);
         }
 
         public SessionMachine<Requests, Completions> Session { get; }
@@ -248,6 +337,13 @@ public sealed class SessionTests
             RequestKind.MaxBlocksCount => 256,
             _ => (ulong)DeviceTraits.Known,
         };
+
+        /// <summary>Whether a server of the original takes the second for the continuation of the first (muenblock, section 4).</summary>
+        public static bool IsMerged(in Request first, in Request second) =>
+            first.Kind == second.Kind
+            && first.Device == second.Device
+            && second.DeviceOffset == first.DeviceOffset + first.Length
+            && second.BufferOffset == first.BufferOffset + first.Length;
 
         public List<Request> TakeSent()
         {

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A muenblock 2.0 client: the side that asks. A library, and a command line (see --help).
 
-It behaves like a plain Linux client (random epoch, tags used once) or like the original Ada client (always epoch 1,
-fixed tags). It asks for no features and announces no sleep, unless it is told to.
+It behaves like a plain Linux client (random epoch, tags used once) or has the epoch and the tags of the original Ada
+client, whose carelessness is in original.py. It asks for no features and announces no sleep, unless it is told to.
 """
 
 import argparse
@@ -36,17 +36,13 @@ class Dialect(NamedTuple):
     sync_tag: Optional[int]
     habits: shmstream.ReaderHabits
     batch: int                      # answers taken at once
-    drains: bool                    # before the first answer is awaited: Ada's attempt has no effect
 
 
-LINUX = Dialect("linux", None, None, {}, None, None, shmstream.LINUX, batch=256, drains=True)
+LINUX = Dialect("linux", None, None, {}, None, None, shmstream.LINUX, batch=256)
 ADA = Dialect("ada", 1, 0, {Kind.MAX_DEVICES: 1, Kind.MEDIA_BLOCKS: 10, Kind.BLOCK_LENGTH: 11,
                             Kind.MAX_BLOCKS_COUNT: 12, Kind.GET_SMART: 0x534D4152},
-              0x1000, 0x15, shmstream.ADA, batch=1, drains=True)
-# As the original really does it: its drain is undone by the first read's synchronisation, so that a second run
-# against the same server takes the answers of the first one for its own.
-ADA_ORIGINAL = ADA._replace(name="ada-original", drains=False)
-DIALECTS = {dialect.name: dialect for dialect in (LINUX, ADA, ADA_ORIGINAL)}
+              0x1000, 0x15, shmstream.ADA, batch=1)
+DIALECTS = {dialect.name: dialect for dialect in (LINUX, ADA)}
 
 
 class Device(NamedTuple):
@@ -108,12 +104,9 @@ class Client:
             self.writer.initialise(self.dialect.epoch)
             if self.bell:
                 self.bell.ring(began_anew=True)
-        if self.dialect.drains:
-            self.reader.drain()
-        else:
-            self.reader.drain_as_ada()
+        self.reader.drain()
         self._wait(lambda: self.response_region.words[shmstream.EPOCH] != 0, deadline, "an active response channel")
-        if self.dialect.drains and self.reader.epoch == 0:
+        if self.reader.epoch == 0:
             self.reader.drain()
         while True:
             try:

@@ -11,6 +11,7 @@ import shmstream
 from harness import ADA_PAIR, LINUX_PAIR, SECOND_PAIR
 from load import VerifiedLoad
 from muenblock import Kind, Request, Smart, Status
+from original import Original
 
 MIB = 1 << 20
 
@@ -344,16 +345,36 @@ class Ada(harness.BackendCase):
         self.path = self.image("image", 64 * MIB)
         return self.serve([ADA_PAIR], [f"{self.path}:1"])
 
-    def test_the_original_client_twice_in_a_row(self) -> None:
+    def test_the_original_client_many_times_in_a_row_with_io_in_flight_at_each_end(self) -> None:
         self.serve_ada()
-        for turn in range(3):
-            with harness.Probe(ADA_PAIR, self.regions, client.ADA, timeout=harness.ANSWER_SECONDS) as ada:
-                ada.connect()
-                self.assertEqual(client.ada_example(ada), [Smart.UNDEFINED])
-                ada.write(0, 0, pattern(turn, 0x40000))
-                ada.sync(0)
-                self.assertEqual(ada.read(0, 0, 0x40000, 0x40000), pattern(turn, 0x40000))
-            self.assertEqual(self.contents(self.path, 0, 0x40000), pattern(turn, 0x40000))
+        chance = random.Random(3)
+        for turn in range(30):
+            content = pattern(turn, 0x40000)
+            with Original(ADA_PAIR, self.regions) as run:
+                run.initialise()
+                self.assertEqual((run.devices, run.info), (1, {
+                    Kind.MEDIA_BLOCKS: 0x20000, Kind.BLOCK_LENGTH: 512, Kind.MAX_BLOCKS_COUNT: 65536}), f"run {turn}")
+                self.assertEqual(run.smart(), Smart.UNDEFINED)
+                self.assertTrue(run.transfer(Kind.DISCARD, 0, 0, 0x40000))
+                run.buffer[:0x40000] = content
+                self.assertTrue(run.transfer(Kind.WRITE, 0, 0, 0x8000, 8))
+                # An answer that came before its time would let these bytes onto the disk.
+                run.buffer[:0x80000] = b"!" * 0x80000
+                self.assertTrue(run.sync())
+                self.assertTrue(run.transfer(Kind.READ, 0, 0x40000, 0x8000, 8))
+                self.assertEqual(bytes(run.buffer[0x40000:0x80000]), content, f"run {turn}")
+                run.begin(chance.choice((Kind.READ, Kind.WRITE)), 0x10000, 0x100000, 0x10000, chance.randrange(100))
+            self.assertEqual(self.contents(self.path, 0, 0x40000), content)
+
+    def test_another_client_after_the_original(self) -> None:
+        self.serve_ada()
+        for _ in range(2):
+            with Original(ADA_PAIR, self.regions) as run:
+                run.initialise()
+                self.assertTrue(run.transfer(Kind.READ, 0, 0, 4096))
+        probe = self.client(ADA_PAIR, client.LINUX)
+        probe.write(0, 0, b"l" * 4096)
+        self.assertEqual(self.contents(self.path, 0, 4096), b"l" * 4096)
 
     def test_the_original_client_leaves_the_recorded_requests_behind(self) -> None:
         self.serve_ada()

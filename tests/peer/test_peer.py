@@ -7,6 +7,7 @@ import evil
 import harness
 from load import VerifiedLoad
 from muenblock import Kind, PeerError, Request, RequestFailed, SessionLost, Status
+from original import Original
 
 MIB = 1 << 20
 
@@ -66,11 +67,11 @@ class Ada(harness.PythonServerCase):
     def test_a_second_run_executes_nothing_and_takes_stale_answers(self) -> None:
         image = self.image("image", 64 * MIB)
         self.serve(harness.ADA_PAIR, image, "--ada")
-        with harness.Probe(harness.ADA_PAIR, self.regions, client.ADA_ORIGINAL) as first:
-            first.connect()
-            first.write(0, 0, b"1" * 4096)
-        second = self.client(harness.ADA_PAIR, client.ADA_ORIGINAL)
-        second.write(0, 0, b"2" * 4096)
+        for content in (b"1", b"2"):
+            with Original(harness.ADA_PAIR, self.regions) as run:
+                run.initialise()
+                run.buffer[:4096] = content * 4096
+                self.assertTrue(run.transfer(Kind.WRITE, 0, 0, 4096))
         self.assertEqual(self.contents(image, 0, 4096), b"1" * 4096)
 
     def test_neighbours_by_bytes_are_merged_into_one(self) -> None:
