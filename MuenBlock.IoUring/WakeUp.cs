@@ -57,9 +57,24 @@ public sealed unsafe partial class WakeUp : IDisposable
         entry.UserData = userData;
     }
 
+    /// <summary>Waits without a ring until it is signalled, and takes the signal.</summary>
+    /// <exception cref="RingException">It cannot be waited for.</exception>
+    public void Wait()
+    {
+        ulong count;
+        while (Read(_file, &count, CounterSize) < 0)
+        {
+            int error = Marshal.GetLastPInvokeError();
+            if (error != EINTR) throw new RingException("an eventfd cannot be read", error);
+        }
+    }
+
     /// <summary>Closes the eventfd. A read that is armed stays so until its ring ends.</summary>
     public void Dispose() => _file.Dispose();
 
     [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
     private static partial nint Write(SafeFileHandle file, void* data, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
+    private static partial nint Read(SafeFileHandle file, void* data, nuint length);
 }

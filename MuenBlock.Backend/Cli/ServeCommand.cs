@@ -31,6 +31,9 @@ internal static partial class ServeCommand
 
     private static readonly Option<string> s_offsetUnit = CommonOptions.OffsetUnitOption();
     private static readonly Option<bool> s_readOnly = new("--read-only") { Description = "Refuse writes and discards." };
+    private static readonly Option<string> s_scheduler = CommonOptions.Choice(
+        "--scheduler", "none", "What becomes of the I/O scheduler of an exported block device, or of a partition's disk: none switches it off, keep leaves it.", "none", "keep");
+
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<int> s_spin = CommonOptions.SpinOption();
     private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
@@ -41,7 +44,7 @@ internal static partial class ServeCommand
     {
         var command = new Command("serve", "Export disks over shared memory, in the foreground, until SIGTERM or SIGINT.")
         {
-            s_connections, s_devices, s_regionDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_wait, s_spin, s_stallWarning, s_logLevel,
+            s_connections, s_devices, s_regionDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_scheduler, s_wait, s_spin, s_stallWarning, s_logLevel,
         };
         command.SetAction(parsed => (int)Serve(Read(parsed)));
         return command;
@@ -56,6 +59,7 @@ internal static partial class ServeCommand
             RegionDirectory = parsed.GetValue(s_regionDirectory) ?? RegionDirectory.Default(),
             CreateRegions = parsed.GetValue(s_createRegions),
             ReadOnly = parsed.GetValue(s_readOnly),
+            KeepScheduler = parsed.GetRequiredValue(s_scheduler) == "keep",
             Serving = new ConnectionOptions(
                 CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit)),
                 CommonOptions.ParseWait(parsed.GetRequiredValue(s_wait)),
@@ -85,7 +89,10 @@ internal static partial class ServeCommand
                 Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, files, opener, () => signals.Received, log);
                 connections.Add(connection);
                 foreach (Disk disk in connection.Disks)
+                {
+                    if (!options.KeepScheduler) IoScheduler.SwitchOff(disk, log);
                     LogExporting(log, export.Connection.Id, disk.Path, disk.Size, disk.BlockLength, disk.IsReadOnly ? "read-only" : "read-write", disk.IsDirect ? "O_DIRECT" : "page cache");
+                }
             }
 
             foreach (Connection connection in connections)

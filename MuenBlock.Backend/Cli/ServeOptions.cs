@@ -24,6 +24,9 @@ internal sealed class ServeOptions
     /// <summary>Whether the disks are only read.</summary>
     public required bool ReadOnly { get; init; }
 
+    /// <summary>Whether the disks' I/O schedulers are left as they are.</summary>
+    public required bool KeepScheduler { get; init; }
+
     /// <summary>How each connection is served.</summary>
     public required ConnectionOptions Serving { get; init; }
 

@@ -55,11 +55,17 @@ internal static unsafe partial class BlockDeviceQueries
     /// <summary>A number from the request queue's folder in /sys; for a partition its disk's. 0 if there is none.</summary>
     /// <param name="deviceNumber">The device's number as stat(2) gives it.</param>
     /// <param name="name">The file in the folder "queue".</param>
-    public static long QueueValue(ulong deviceNumber, string name)
+    public static long QueueValue(ulong deviceNumber, string name) =>
+        long.TryParse(Value(QueueFile(deviceNumber, name)), NumberStyles.Integer, CultureInfo.InvariantCulture, out long value) ? value : 0;
+
+    /// <summary>A file in the request queue's folder in /sys; for a partition its disk's.</summary>
+    /// <param name="deviceNumber">The device's number as stat(2) gives it.</param>
+    /// <param name="name">The file in the folder "queue".</param>
+    public static string QueueFile(ulong deviceNumber, string name)
     {
         string folder = Folder(deviceNumber);
         if (!Directory.Exists($"{folder}/queue")) folder = Path.GetDirectoryName(folder)!;
-        return long.TryParse(Value($"{folder}/queue/{name}"), NumberStyles.Integer, CultureInfo.InvariantCulture, out long value) ? value : 0;
+        return $"{folder}/queue/{name}";
     }
 
     /// <summary>The folder in /sys that describes a block device: a partition's is in its disk's.</summary>

@@ -12,6 +12,9 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     /// <summary>As it was named.</summary>
     public string Path { get; } = path;
 
+    /// <summary>The number of a block device as stat(2) gives it; null for an image file.</summary>
+    public ulong? DeviceNumber { get; init; }
+
     /// <summary>The one opening that all I/O goes through.</summary>
     public SafeFileHandle File { get; } = file;
 
@@ -45,6 +48,9 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
         | (IsReadOnly ? DeviceTraits.ReadOnly : 0)
         | (Discard != DiscardMethod.None ? DeviceTraits.Discard : 0)
         | (IsRotational ? DeviceTraits.Rotational : 0);
+
+    /// <summary>Its SMART data; null for a disk that has none.</summary>
+    public SmartPage? Smart { get; init; }
 
     /// <inheritdoc/>
     public void Dispose()

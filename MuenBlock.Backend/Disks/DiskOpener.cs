@@ -134,7 +134,7 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
         int block = BlockDeviceQueries.LogicalBlockSize(file);
         bool discards = BlockDeviceQueries.QueueValue((ulong)number, "discard_max_bytes") > 0;
         bool rotational = BlockDeviceQueries.QueueValue((ulong)number, "rotational") > 0;
-        return Create(path, file, fence, size, block, direct, discards ? DiscardMethod.Command : DiscardMethod.None, rotational);
+        return Create(path, file, fence, size, block, direct, discards ? DiscardMethod.Command : DiscardMethod.None, rotational, (ulong)number);
     }
 
     private Disk FromImage(string path, SafeFileHandle file, SafeFileHandle? fence, bool direct)
@@ -144,11 +144,11 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
         int block = Math.Max(SmallestBlock, alignment);
         long size = length / block * block;
         if (size != length) LogTail(log, path, length - size, block);
-        return Create(path, file, fence, size, block, direct, DiscardMethod.PunchHole, rotational: false);
+        return Create(path, file, fence, size, block, direct, DiscardMethod.PunchHole, rotational: false, number: null);
     }
 
     private static Disk Create(
-        string path, SafeFileHandle file, SafeFileHandle? fence, long size, int block, bool direct, DiscardMethod discard, bool rotational)
+        string path, SafeFileHandle file, SafeFileHandle? fence, long size, int block, bool direct, DiscardMethod discard, bool rotational, ulong? number)
     {
         if (block > LargestBlock || !int.IsPow2(block))
             throw new ProgramException(ExitCode.Resource, $"{path} has blocks of {block} bytes: 512 to {LargestBlock} can be served");
@@ -160,6 +160,8 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
             BlockLength = (uint)block,
             IsDirect = direct,
             IsRotational = rotational,
+            DeviceNumber = number,
+            Smart = number is null ? null : SmartPage.TryRead(file),
             Discard = fence is null ? DiscardMethod.None : discard,
         };
     }

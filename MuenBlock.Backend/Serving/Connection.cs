@@ -102,7 +102,7 @@ internal sealed partial class Connection : IDisposable
     }
 
     /// <summary>The devices as the serving machine sees them.</summary>
-    public ServedDevice[] ServedDevices() => [.. Disks.Select(disk => new ServedDevice(disk.Size, disk.BlockLength, disk.Traits))];
+    public ServedDevice[] ServedDevices() => [.. Disks.Select(disk => new ServedDevice(disk.Size, disk.BlockLength, disk.Traits, disk.Smart is not null))];
 
     /// <summary>Closes everything. No I/O is under way any more.</summary>
     public void Dispose()

@@ -29,6 +29,7 @@ internal sealed partial class ConnectionThread : IDisposable
     private const long ConfirmMilliseconds = 1_000;
 
     private const ulong ControlCompletion = ulong.MaxValue - 2;
+    private const ulong SmartCompletion = ulong.MaxValue - 3;
 
     private readonly Connection _connection;
     private readonly ConnectionOptions _options;
@@ -99,7 +100,8 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             using var memory = new DiskMemory(_connection.Buffer, _options.CanBePinned(_connection.Buffer));
             using Ring ring = Ring.Create(new RingOptions { Entries = SubmissionEntries, CompletionEntries = 4096 });
-            var loop = new Loop(this, ring, memory);
+            using SmartThread? smart = SmartThread.StartIfNeeded(_connection);
+            var loop = new Loop(this, ring, memory, smart);
             loop.Begin();
             _started.Set();
             loop.Serve();
@@ -122,6 +124,7 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         private readonly ConnectionThread _owner;
         private readonly Ring _ring;
+        private readonly SmartThread? _smart;
         private readonly ChannelReader<Request> _requests;
         private readonly ChannelWriter<Response> _responses;
         private readonly PeerSignal<Request, Response> _signal;
@@ -137,12 +140,13 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _looked;
         private long _confirmDeadline;
 
-        public unsafe Loop(ConnectionThread owner, Ring ring, DiskMemory memory)
+        public unsafe Loop(ConnectionThread owner, Ring ring, DiskMemory memory, SmartThread? smart)
         {
             Connection connection = owner._connection;
             _owner = owner;
             _ring = ring;
             _memory = memory;
+            _smart = smart;
             _log = owner._log;
             _id = connection.Name.Id;
             _budget = new LineBudget(_log, $"connection {_id}, sessions", SessionLinesInMinute);
@@ -159,7 +163,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 Batch,
                 features,
                 new Complaints(_log, _id),
-                new RingDisks(ring, connection.Disks, memory),
+                new RingDisks(ring, connection.Disks, memory, smart),
                 new ChannelResponses(_responses))
             {
                 Stalls = owner._options.StallMilliseconds == long.MaxValue ? null : new StallLog(_log, _id, DescribePeer),
@@ -172,6 +176,7 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             _ring.RegisterSelf();
             _owner._control.Arm(_ring, ControlCompletion);
+            _smart?.Arm(_ring, SmartCompletion);
             Open();
         }
 
@@ -299,8 +304,9 @@ internal sealed partial class ConnectionThread : IDisposable
             while (count < Batch && _ring.TryTake(out Completion completion))
             {
                 count++;
-                if (completion.UserData < ControlCompletion) _machine.Complete((uint)completion.UserData, completion.Result);
+                if (completion.UserData < SmartCompletion) _machine.Complete((uint)completion.UserData, completion.Result);
                 else if (completion.UserData == ControlCompletion) TakeControl();
+                else if (completion.UserData == SmartCompletion) CollectSmart();
                 else _signal.Complete(completion);
             }
 
@@ -312,6 +318,13 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             _looked = true;
             _owner._control.Arm(_ring, ControlCompletion);
+        }
+
+        private void CollectSmart()
+        {
+            // Armed before looking: an answer that comes behind the look is told of by the next completion.
+            _smart!.Arm(_ring, SmartCompletion);
+            while (_smart.TryTake(out uint slot, out SmartStatus status)) _machine.Complete(slot, (int)status);
         }
 
         private bool CollectRequests()

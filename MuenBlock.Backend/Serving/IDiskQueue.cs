@@ -1,3 +1,6 @@
+using MuenBlock.Backend.Disks;
+using MuenBlock.Protocol.Messages;
+
 namespace MuenBlock.Backend.Serving;
 
 /// <summary>
@@ -21,6 +24,9 @@ internal interface IDiskQueue
     /// <summary>The kernel does not know the way in which discards were sent to a device.</summary>
     /// <returns>Whether there is another way, which the next discard takes.</returns>
     bool FallBackToOtherDiscard(int device);
+
+    /// <summary>SMART data to buffer: <see cref="SmartCommands.PageSize"/> bytes. The result is a <see cref="SmartStatus"/>.</summary>
+    void ReadSmart(uint slot, int device, ulong bufferOffset);
 
     /// <summary>Makes durable what has completed before.</summary>
     void Flush(uint slot, int device);

@@ -57,8 +57,19 @@ internal static class RequestRules
     {
         RequestRule rule = CheckRange(request, device, unit, out offset);
         if (rule != RequestRule.Kept) return rule;
-        if ((request.BufferOffset & (device.BlockLength - 1)) != 0) return RequestRule.BufferIsAligned;
-        return request.Length > bufferLength || request.BufferOffset > bufferLength - request.Length ? RequestRule.RangeIsInBuffer : RequestRule.Kept;
+        return CheckBuffer(request.BufferOffset, request.Length, device, bufferLength);
+    }
+
+    /// <summary>Checks a range of the buffer.</summary>
+    /// <param name="offset">Where it begins, in bytes.</param>
+    /// <param name="length">How long it is, in bytes.</param>
+    /// <param name="device">The device that is read or written.</param>
+    /// <param name="bufferLength">The buffer's size in bytes.</param>
+    /// <returns><see cref="RequestRule.Kept"/>, or the rule that it breaks.</returns>
+    public static RequestRule CheckBuffer(ulong offset, ulong length, ServedDevice device, ulong bufferLength)
+    {
+        if ((offset & (device.BlockLength - 1)) != 0) return RequestRule.BufferIsAligned;
+        return length > bufferLength || offset > bufferLength - length ? RequestRule.RangeIsInBuffer : RequestRule.Kept;
     }
 
     /// <summary>Checks the range of a request on its device, and says where it begins.</summary>

@@ -9,7 +9,8 @@ namespace MuenBlock.Backend.Serving;
 /// <param name="ring">The ring; its registered file of a device is the one with the device's id.</param>
 /// <param name="disks">The disks, by device id.</param>
 /// <param name="memory">Where they read to and write from.</param>
-internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory memory) : IDiskQueue
+/// <param name="smart">Who reads SMART data; null if no disk has any.</param>
+internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory memory, SmartThread? smart) : IDiskQueue
 {
     private const uint BlockCommandDiscard = 0x1200; // BLOCK_URING_CMD_DISCARD = _IO(0x12, 0), linux/blkdev.h
     private const int FallocateKeepSize = 1; // linux/falloc.h
@@ -67,6 +68,9 @@ internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory me
         disks[device].Discard = DiscardMethod.PunchHole;
         return true;
     }
+
+    /// <inheritdoc/>
+    public void ReadSmart(uint slot, int device, ulong bufferOffset) => smart!.Ask(slot, device, bufferOffset);
 
     /// <inheritdoc/>
     public void Flush(uint slot, int device)

@@ -3,7 +3,7 @@ using MuenBlock.Protocol.Messages;
 namespace MuenBlock.Backend.Serving;
 
 /// <summary>A device as a serving machine sees it: its geometry, and what of it is under way.</summary>
-internal sealed class ServedDevice(ulong size, uint blockLength, DeviceTraits traits)
+internal sealed class ServedDevice(ulong size, uint blockLength, DeviceTraits traits, bool hasSmart = false)
 {
     /// <summary>Bytes.</summary>
     public ulong Size { get; } = size;
@@ -13,6 +13,9 @@ internal sealed class ServedDevice(ulong size, uint blockLength, DeviceTraits tr
 
     /// <summary>What a client may be told of it.</summary>
     public DeviceTraits Traits { get; } = traits;
+
+    /// <summary>Whether it has SMART data.</summary>
+    public bool HasSmart { get; } = hasSmart;
 
     /// <summary>Whether writes and discards are refused.</summary>
     public bool IsReadOnly => (Traits & DeviceTraits.ReadOnly) != 0;

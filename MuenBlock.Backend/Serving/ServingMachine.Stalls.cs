@@ -43,6 +43,6 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     private static string Awaited(in Slot entry) =>
         entry.Awaited > 0 ? $"it waits for {entry.Awaited} writes that came before it" : "the disk has not completed it";
 
-    private void StallEnded(in Slot entry, Status status) =>
-        Stalls?.Ended(entry.Kind, entry.Device, entry.Tag, Now - entry.Since, StatusErrno.ToErrno((ulong)status));
+    private void StallEnded(in Slot entry, ulong status) =>
+        Stalls?.Ended(entry.Kind, entry.Device, entry.Tag, Now - entry.Since, entry.Kind == RequestKind.GetSmart ? 0 : StatusErrno.ToErrno(status));
 }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using MuenBlock.Backend.Disks;
 using MuenBlock.Protocol.Messages;
 
 namespace MuenBlock.Backend.Serving;
@@ -154,10 +155,16 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
 
     /// <summary>An I/O has ended.</summary>
     /// <param name="slot">Its slot.</param>
-    /// <param name="result">The bytes that were done, or a negative errno.</param>
+    /// <param name="result">The bytes that were done, or a negative errno; of Get_SMART a <see cref="SmartStatus"/>.</param>
     public void Complete(uint slot, int result)
     {
         ref Slot entry = ref _slots[slot];
+        if (entry.Kind == RequestKind.GetSmart)
+        {
+            Finish(slot, ref entry, (ulong)result);
+            return;
+        }
+
         if (entry.Kind is RequestKind.Read or RequestKind.Write)
         {
             // A disk that does nothing and reports no error would be asked for ever.
@@ -189,7 +196,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
             return;
         }
 
-        Finish(slot, ref entry, result < 0 ? StatusErrno.FromErrno(-result) : Status.Ok);
+        Finish(slot, ref entry, (ulong)(result < 0 ? StatusErrno.FromErrno(-result) : Status.Ok));
     }
 
     private void TakeIn()
@@ -251,8 +258,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
                 _resetPending = true;
                 break;
             case RequestKind.GetSmart:
-                const ulong undefined = 3;
-                Answer(request, undefined);
+                HandleSmart(request, device);
                 break;
             case RequestKind.MediaBlocks:
                 Answer(request, device.Size / device.BlockLength);
@@ -331,6 +337,25 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
         Start(slot, ref entry);
     }
 
+    private void HandleSmart(in Request request, ServedDevice device)
+    {
+        if (!device.HasSmart)
+        {
+            Answer(request, (ulong)SmartStatus.Undefined);
+            return;
+        }
+
+        RequestRule rule = RequestRules.CheckBuffer(request.BufferOffset, SmartCommands.PageSize, device, _bufferLength);
+        if (rule != RequestRule.Kept)
+        {
+            _complaints.Broken(rule, request);
+            Answer(request, (ulong)SmartStatus.Failure);
+            return;
+        }
+
+        _disks.ReadSmart(Take(request), request.Device, request.BufferOffset);
+    }
+
     private void HandleSync(in Request request, ServedDevice device)
     {
         uint slot = Take(request);
@@ -371,10 +396,10 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
         else _disks.Write(slot, entry.Device, entry.Offset, length, entry.BufferOffset);
     }
 
-    private void Finish(uint slot, ref Slot entry, Status status)
+    private void Finish(uint slot, ref Slot entry, ulong status)
     {
         if (entry.Kind is RequestKind.Write or RequestKind.Discard) ReleaseSyncs(_devices[entry.Device], entry.Order);
-        if (entry.Session == _session) _responses.Answer(entry.Kind, entry.Device, entry.Tag, (ulong)status);
+        if (entry.Session == _session) _responses.Answer(entry.Kind, entry.Device, entry.Tag, status);
         if (entry.Stalled) StallEnded(entry, status);
         entry.Kind = RequestKind.None;
         entry.Next = _free;

@@ -115,7 +115,13 @@ public static class CommonOptions
         return milliseconds == 0 ? long.MaxValue : milliseconds;
     }
 
-    private static Option<string> Choice(string name, string standard, string description, params string[] choices)
+    /// <summary>An option that takes one of a few words.</summary>
+    /// <param name="name">With its dashes.</param>
+    /// <param name="standard">What it is if it is not given.</param>
+    /// <param name="description">For the help.</param>
+    /// <param name="choices">The words.</param>
+    /// <returns>A new option.</returns>
+    public static Option<string> Choice(string name, string standard, string description, params string[] choices)
     {
         var option = new Option<string>(name) { Description = description, DefaultValueFactory = _ => standard };
         option.AcceptOnlyFromAmong(choices);

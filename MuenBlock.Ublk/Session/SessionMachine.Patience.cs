@@ -80,6 +80,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
 
         if (entry.Stalled) _events.StallEnded(entry, Now - entry.Since, -Eio);
         entry.Kind = RequestKind.None;
+        entry.Held = false;
         Count--;
         _completions.Abandon(slot, -Eio);
     }

@@ -329,7 +329,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         entry.Held = false;
         Count--;
         _completions.Complete(slot, result);
-        if (_serverMerges && State == SessionState.Ready) SendHeldNeighbours(slot);
+        if (_serverMerges && !_lost && State == SessionState.Ready) SendHeldNeighbours(slot);
     }
 
     /// <summary>Whether an I/O that came earlier, in a slot beside this one, would be merged with it.</summary>

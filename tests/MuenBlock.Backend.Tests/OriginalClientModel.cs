@@ -36,6 +36,9 @@ internal sealed unsafe class OriginalClientModel : IDisposable
 
     public Span<byte> Buffer => new(_buffer.Memory, (int)_buffer.Length);
 
+    /// <summary>How long it halts where nothing has come, in milliseconds; 0 to look again at once.</summary>
+    public int Halt { get; init; }
+
     /// <summary>0 if it found no device.</summary>
     public ulong Devices { get; private set; }
 
@@ -134,9 +137,9 @@ internal sealed unsafe class OriginalClientModel : IDisposable
 
     private ulong Field(int offset) => Volatile.Read(ref *(ulong*)(_response.Memory + offset));
 
-    private static void Pause(long end)
+    private void Pause(long end)
     {
         Assert.True(Environment.TickCount64 < end, "the original's client waits for ever");
-        Thread.Sleep(0);
+        Thread.Sleep(Halt);
     }
 }

@@ -35,7 +35,7 @@ public sealed class ServingMachineProperties
         {
             _random = new Random(seed);
             const DeviceTraits traits = DeviceTraits.Known | DeviceTraits.Discard;
-            _devices = [new ServedDevice(DiskSize, 512, traits), new ServedDevice(DiskSize, 4096, traits), new ServedDevice(DiskSize, 512, traits | DeviceTraits.ReadOnly)];
+            _devices = [new ServedDevice(DiskSize, 512, traits), new ServedDevice(DiskSize, 4096, traits, hasSmart: true), new ServedDevice(DiskSize, 512, traits | DeviceTraits.ReadOnly)];
             _disk = new SimulatedDisk(_random, _devices, BufferLength);
             _machine = new ServingMachine<SimulatedQueue, CollectedResponses>(
                 _devices,
@@ -88,7 +88,7 @@ public sealed class ServingMachineProperties
 
         private Request RandomRequest()
         {
-            RequestKind[] kinds = [RequestKind.Read, RequestKind.Write, RequestKind.Write, RequestKind.Discard, RequestKind.Sync, RequestKind.BlockLength, RequestKind.Reset, (RequestKind)_random.Next(0x30)];
+            RequestKind[] kinds = [RequestKind.Read, RequestKind.Write, RequestKind.Write, RequestKind.Discard, RequestKind.Sync, RequestKind.BlockLength, RequestKind.GetSmart, RequestKind.Reset, (RequestKind)_random.Next(0x30)];
             var request = new Request
             {
                 Kind = kinds[_random.Next(kinds.Length)],
@@ -153,6 +153,7 @@ public sealed class ServingMachineProperties
                 Assert.Equal(request.Kind, response.Kind);
                 Assert.Equal(request.Device, response.Device);
                 if (response.Kind == RequestKind.Sync) Assert.DoesNotContain(_asked.Values, other => IsEarlierWrite(other, request));
+                if (response.Kind == RequestKind.GetSmart && request.Device < _devices.Length) CheckSmart(request, (SmartStatus)response.Status);
                 if (response.Status == 0 && request.Kind is RequestKind.Read or RequestKind.Write && request.Device < _devices.Length) CheckTransfer(request);
             }
 
@@ -161,6 +162,13 @@ public sealed class ServingMachineProperties
 
         private static bool IsEarlierWrite(in Request other, in Request sync) =>
             other.Tag < sync.Tag && other.Device == sync.Device && (other.Kind is RequestKind.Write or RequestKind.Discard);
+
+        private void CheckSmart(in Request request, SmartStatus status)
+        {
+            bool isInBuffer = request.BufferOffset % 4096 == 0 && request.BufferOffset <= BufferLength - 512;
+            SmartStatus expected = isInBuffer ? SmartStatus.ThresholdExceeded : SmartStatus.Failure;
+            Assert.Equal(_devices[request.Device].HasSmart ? expected : SmartStatus.Undefined, status);
+        }
 
         private void CheckTransfer(in Request request)
         {

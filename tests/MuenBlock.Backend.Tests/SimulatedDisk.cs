@@ -1,3 +1,4 @@
+using MuenBlock.Backend.Disks;
 using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol.Messages;
 using Xunit;
@@ -23,13 +24,13 @@ internal sealed class SimulatedDisk(Random random, ServedDevice[] devices, int b
     {
         Assert.DoesNotContain(_pending, operation => operation.Slot == slot);
         Assert.InRange(device, 0, devices.Length - 1);
-        if (kind != RequestKind.Sync)
+        if (kind is not RequestKind.Sync and not RequestKind.GetSmart)
         {
             Assert.True(length > 0 && length % devices[device].BlockLength == 0 && offset % devices[device].BlockLength == 0, "an operation is not of whole blocks");
             Assert.True(offset <= devices[device].Size && length <= devices[device].Size - offset, "an operation leaves the device");
         }
 
-        if (kind is RequestKind.Read or RequestKind.Write)
+        if (kind is RequestKind.Read or RequestKind.Write or RequestKind.GetSmart)
             Assert.True(bufferOffset <= (ulong)Buffer.Length && length <= (ulong)Buffer.Length - bufferOffset, "an operation leaves the buffer");
         _pending.Add(new Operation(kind, slot, device, offset, length, bufferOffset));
     }
@@ -41,6 +42,7 @@ internal sealed class SimulatedDisk(Random random, ServedDevice[] devices, int b
         int index = random.Next(_pending.Count);
         Operation operation = _pending[index];
         _pending.RemoveAt(index);
+        if (operation.Kind == RequestKind.GetSmart) return (operation.Slot, (int)SmartStatus.ThresholdExceeded);
         int fate = random.Next(20);
         if (fate == 0) return (operation.Slot, -5);
         if (fate == 1) return (operation.Slot, random.Next(2) == 0 ? -4 : -11);
@@ -82,6 +84,8 @@ internal readonly struct SimulatedQueue(SimulatedDisk disk) : IDiskQueue
     public void Discard(uint slot, int device, ulong offset, ulong length) => disk.Start(RequestKind.Discard, slot, device, offset, length, 0);
 
     public bool FallBackToOtherDiscard(int device) => false;
+
+    public void ReadSmart(uint slot, int device, ulong bufferOffset) => disk.Start(RequestKind.GetSmart, slot, device, 0, SmartCommands.PageSize, bufferOffset);
 
     public void Flush(uint slot, int device) => disk.Start(RequestKind.Sync, slot, device, 0, 0, 0);
 }

@@ -66,4 +66,18 @@ public sealed class WakeUpTests
             }
         }
     }
+
+    [Fact]
+    public void A_thread_without_a_ring_waits_for_a_signal_too_and_takes_all_that_came()
+    {
+        using var wake = new WakeUp();
+        wake.Signal();
+        wake.Signal();
+        wake.Wait();
+        var waits = new Thread(wake.Wait) { IsBackground = true };
+        waits.Start();
+        Assert.False(waits.Join(50), "a signal was taken twice");
+        wake.Signal();
+        Assert.True(waits.Join(10_000), "the signal was not seen");
+    }
 }

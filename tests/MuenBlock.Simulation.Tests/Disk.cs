@@ -92,5 +92,7 @@ internal readonly struct DiskQueue(Disk disk) : IDiskQueue
 
     public bool FallBackToOtherDiscard(int device) => false;
 
+    public void ReadSmart(uint slot, int device, ulong bufferOffset) => throw new InvalidOperationException("the disk has no SMART data");
+
     public void Flush(uint slot, int device) => disk.Start(RequestKind.Sync, slot, 0, 0, 0);
 }

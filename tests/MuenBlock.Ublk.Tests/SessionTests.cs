@@ -264,7 +264,7 @@ public sealed class SessionTests
                 free.Remove(slot);
                 submitted++;
                 RequestKind kind = random.Next(2) == 0 ? RequestKind.Read : RequestKind.Write;
-                world.Session.Submit(slot, kind, 0, Mergeable(slot), random.Next(4) == 0 ? World.SlotSize / 2 : World.SlotSize);
+                world.Session.Submit(slot, kind, 0, Mergeable(slot), random.Next(4) == 0 ? World.SlotSize / 2u : World.SlotSize);
             }
             else if (pending.Count > 0)
             {

@@ -38,6 +38,7 @@ serve 2 "257 devices" --conn $conn --read-only --device "$(printf 'disk:1,%.0s' 
 serve 2 "too many" --conn "$(printf '%s:a%s:b%s:c%s,' {1..1025}{,,,})9999:a:b:c" --device disk:1
 row 2 "makes no sense in /muenfs" muenblock-backend serve --conn $conn --device disk:1 --region-dir /muenfs --create-regions
 serve 2 "'perhaps'" --conn $conn --device disk:1 --read-only=perhaps
+serve 2 "'bfq'" --conn $conn --device disk:1 --scheduler bfq
 serve 2 "'perhaps'" --conn $conn --device disk:1 --create-regions=perhaps
 for value in -1 86401 x 1s ''; do serve 2 "--stall-warning '$value' is not a time: 0 to 86400 seconds" --conn $conn --device disk:1 --stall-warning "$value"; done
 serve 4 "@missing does not exist" --conn $conn --create-regions --device @missing:1    # no response file

@@ -12,6 +12,7 @@ readonly RAM=/dev/ram0 RAM2=/dev/ram1  # disks without a write cache, RAM_MIB ea
 readonly RAM_MIB=160
 readonly DISK=/dev/vda DISK4K=/dev/vdb # disks with a write cache, blocks of 512 and 4096 bytes, see boot
 readonly PLAIN_DISK=/dev/vdc           # a disk that cannot discard
+readonly NVME=/dev/nvme0n1 NVME_FAILING=/dev/nvme1n1 ATA=/dev/sda    # disks with SMART data
 readonly CONN=1:request1:response1:buffer1 CONN2=2:request2:response2:buffer2
 readonly CLIENT_LOG=$WORK/client.log
 readonly PROGRAMS=^muenblock-          # their processes; the kernel cuts names off after 15 bytes

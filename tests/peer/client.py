@@ -11,7 +11,7 @@ import os
 import secrets
 import sys
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import muenblock
 import shmstream
@@ -260,6 +260,16 @@ class Client:
     def discard(self, device: int, position: int, length: int) -> None:
         self.transfer(Kind.DISCARD, device, position, length)
 
+    def smart(self, device: int, buffer: int = 0x10000) -> Tuple[int, str]:
+        """The status, and what the 512 bytes in the buffer are then, as hexadecimal digits."""
+        around = slice(buffer - 512, buffer + 1024)
+        self.buffer[around] = b"\xa5" * 1536
+        status, = self.exchange([Request(Kind.GET_SMART, device, self._tag(), buffer_offset=buffer)])
+        found = bytes(self.buffer[around])
+        if found[:512] + found[1024:] != b"\xa5" * 1024:
+            raise PeerError("Get_SMART wrote beside its 512 bytes")
+        return status, found[512:1024].hex()
+
     def sync(self, device: int) -> None:
         request = Request(Kind.SYNC, device, self._tag(self.dialect.sync_tag))
         status, = self.exchange([request])
@@ -291,6 +301,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--timeout", type=float, default=20, metavar="SECONDS")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("info", help="print the devices")
+    verbs.add_parser("smart", help="print each device's SMART status and data")
     verbs.add_parser("example", help="the session of the original example program")
     for name, text in (("read", "standard output gets the bytes"), ("write", "standard input has the bytes"),
                        ("discard", ""), ("sync", "")):
@@ -322,6 +333,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
                       f"at most {device.max_blocks} at once")
         elif options.verb == "example":
             print(f"SMART {ada_example(client)[0]}; wrote, synced, read and compared")
+        elif options.verb == "smart":
+            for number in range(len(client.devices)):
+                print(number, *client.smart(number))
         elif options.verb == "read":
             sys.stdout.buffer.write(client.read(options.device, options.position, options.length))
         elif options.verb == "write":
