@@ -1,6 +1,8 @@
 using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Regions;
 using Xunit;
+using static Tmds.Linux.LibC;
 
 namespace MuenBlock.Backend.Tests;
 
@@ -77,7 +79,7 @@ public sealed class OriginalClientTests
         // A server that is killed leaves its channel active.
         byte[] channel = TestFolder.Contents($"{folder.Path}/response");
         first.Dispose();
-        using (SafeFileHandle file = File.OpenHandle($"{folder.Path}/response", FileMode.Open, FileAccess.Write)) RandomAccess.Write(file, channel, 0);
+        using (SafeFileHandle? file = PosixFile.TryOpen($"{folder.Path}/response", O_RDWR, out _)) RandomAccess.Write(file!, channel, 0);
 
         // It halts between two looks: one at just the moment in which the new server's channel is inactive would be its end.
         using var waiting = new OriginalClientModel(folder.Path, first.Name) { Halt = 20 };
