@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
-using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol;
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
@@ -13,8 +13,6 @@ namespace MuenBlock.Ublk.Cli;
 /// <summary>The verb <c>add</c>: makes block devices of a connection's devices and serves them, in a process of their own.</summary>
 internal static class AddCommand
 {
-    private const int LargestId = (1 << 20) - 1; // minor numbers, ublk.h
-
     private static readonly Option<string[]> s_connections = CommonOptions.Connections();
     private static readonly Option<string> s_regionDirectory = CommonOptions.RegionDirectoryOption();
 
@@ -38,32 +36,12 @@ internal static class AddCommand
 
     private static readonly Option<bool> s_readOnly = new("--read-only") { Description = "Make read-only devices, even if the server would let them be written." };
 
-    private static readonly Option<string> s_connectTimeout = new("--connect-timeout")
+    private static readonly Option<bool> s_recover = new("--recover")
     {
-        Description = "How long the server may take to appear, in seconds.",
-        HelpName = "SECONDS",
-        DefaultValueFactory = _ => "10",
-    };
-
-    private static readonly Option<string> s_ioTimeout = new("--io-timeout")
-    {
-        Description = "Let I/O fail if the server has not answered for so long, until it answers again. Default: wait for ever.",
-        HelpName = "SECONDS",
-    };
-
-    private static readonly Option<bool> s_foreground = new("--foreground") { Description = "Serve in this process, log to standard error, and delete the devices at SIGTERM." };
-
-    private static readonly Option<string> s_logFile = new("--log-file")
-    {
-        Description = $"Where the serving process logs. Default: a file in {DeviceRecord.Directory}, which goes when the devices are deleted.",
-        HelpName = "FILE",
+        Description = "Take over the connection's devices where they wait for a server, instead of adding them. For a service manager, which starts the same command again.",
     };
 
     private static readonly Option<string> s_offsetUnit = CommonOptions.OffsetUnitOption();
-    private static readonly Option<string> s_wait = CommonOptions.WaitOption();
-    private static readonly Option<int> s_spin = CommonOptions.SpinOption();
-    private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
-    private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
 
     /// <summary>The verb, for the command line.</summary>
     /// <param name="arguments">The program's arguments, for the process that serves in the background.</param>
@@ -71,9 +49,9 @@ internal static class AddCommand
     {
         var command = new Command("add", "Make block devices of the devices that a connection's backend exports, print their paths, and leave a process serving them.")
         {
-            s_connections, s_regionDirectory, s_id, s_depth, s_maxIo, s_readOnly, s_connectTimeout, s_ioTimeout,
-            s_foreground, s_logFile, s_offsetUnit, s_wait, s_spin, s_stallWarning, s_logLevel,
+            s_connections, s_regionDirectory, s_id, s_depth, s_maxIo, s_readOnly, s_recover, s_offsetUnit,
         };
+        foreach (Option option in ServingArguments.Options) command.Add(option);
         command.SetAction(parsed => (int)Add(parsed, arguments));
         return command;
     }
@@ -81,20 +59,30 @@ internal static class AddCommand
     private static ExitCode Add(ParseResult parsed, IReadOnlyList<string> arguments)
     {
         // Everything is checked before a process is started for it.
-        IReadOnlyList<ServerOptions> options = Read(parsed);
-        LogLevel level = CommonOptions.ParseLogLevel(parsed.GetRequiredValue(s_logLevel));
-        string? logFile = parsed.GetValue(s_logFile);
-        if (parsed.GetValue(s_foreground))
-        {
-            using ILoggerFactory factory = LineLog.ToStandardError(level);
-            using var signals = new TerminationSignals();
-            return new ForegroundServer(options, factory.CreateLogger("add"), logFile: null).Run(signals, static () => { });
-        }
-
-        return BackgroundServer.IsWanted ? BackgroundServer.Serve(options, level, logFile) : BackgroundServer.Launch(arguments);
+        var serving = ServingArguments.Read(parsed);
+        IReadOnlyList<ServerOptions> options = Read(parsed, serving);
+        bool recovers = parsed.GetValue(s_recover);
+        if (serving.Foreground) return ForegroundServer.RunHere(() => Prepare(options, recovers), serving.LogLevel);
+        return BackgroundServer.IsWanted ? BackgroundServer.Serve(() => Prepare(options, recovers), serving.LogLevel, serving.LogFile) : BackgroundServer.Launch(arguments);
     }
 
-    private static IReadOnlyList<ServerOptions> Read(ParseResult parsed)
+    private static IReadOnlyList<ServerOptions> Prepare(IReadOnlyList<ServerOptions> options, bool recovers) =>
+        recovers ? [.. RecoverCommand.Waiting(plan => options.Select(connection => OrWaiting(connection, plan)))] : options;
+
+    private static ServerOptions OrWaiting(ServerOptions options, RecoveryPlan plan) =>
+        plan.Of(options.Connection, options.RegionDirectory) is { } waiting
+            ? new ServerOptions
+            {
+                Connection = waiting.Connection,
+                RegionDirectory = waiting.RegionDirectory,
+                Waiting = waiting.Devices,
+                ConnectTimeout = options.ConnectTimeout,
+                Serving = options.Serving with { OffsetUnit = waiting.Unit },
+                Recorded = options.Recorded,
+            }
+            : options;
+
+    private static IReadOnlyList<ServerOptions> Read(ParseResult parsed, ServingArguments serving)
     {
         IReadOnlyList<ConnectionString> connections = [.. parsed.GetRequiredValue(s_connections).SelectMany(ConnectionString.ParseList)];
         string directory = parsed.GetValue(s_regionDirectory) ?? RegionDirectory.Default();
@@ -104,16 +92,11 @@ internal static class AddCommand
             throw Refuse("a region is used by two connections");
 
         int? id = parsed.GetValue(s_id);
-        if (id is < 0 or > LargestId) throw Refuse($"--id {id} is out of range: 0 to {LargestId}");
+        if (id is < 0 or > UblkLimits.LargestId) throw Refuse($"--id {id} is out of range: 0 to {UblkLimits.LargestId}");
         if (id is not null && connections.Count > 1) throw Refuse("--id needs a single --conn: how many devices a connection has is known only later");
         int? depth = parsed.GetValue(s_depth);
         if (depth is < 1 or > BufferLayout.DeepestQueue) throw Refuse($"--depth {depth} is out of range: 1 to {BufferLayout.DeepestQueue}");
-        TimeSpan timeout = CommonOptions.ParseSeconds("--connect-timeout", parsed.GetRequiredValue(s_connectTimeout));
-        var serving = new ConnectionOptions(
-            CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit)),
-            CommonOptions.ParseWait(parsed.GetRequiredValue(s_wait)),
-            CommonOptions.ParseSpin(parsed.GetValue(s_spin)),
-            ParsePatience(parsed.GetValue(s_ioTimeout), parsed.GetRequiredValue(s_stallWarning)));
+        OffsetUnit unit = CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit));
         return
         [
             .. connections.Select(connection => new ServerOptions
@@ -124,17 +107,11 @@ internal static class AddCommand
                 Depth = depth,
                 LargestIo = ParseSize(parsed.GetValue(s_maxIo)),
                 ReadOnly = parsed.GetValue(s_readOnly),
-                ConnectTimeout = timeout,
-                Serving = serving,
+                ConnectTimeout = serving.ConnectTimeout,
+                Serving = serving.Serving(unit),
+                Recorded = serving.Recorded,
             }),
         ];
-    }
-
-    private static Patience ParsePatience(string? ioTimeout, string stallWarning)
-    {
-        const double least = 0.1; // a server may be kept from its CPU for so long by anything
-        long fail = ioTimeout is null ? long.MaxValue : (long)CommonOptions.ParseSeconds("--io-timeout", ioTimeout, least).TotalMilliseconds;
-        return new Patience(fail, CommonOptions.ParseStallWarning(stallWarning));
     }
 
     private static uint? ParseSize(string? text)

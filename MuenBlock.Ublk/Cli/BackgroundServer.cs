@@ -10,7 +10,7 @@ using static Tmds.Linux.LibC;
 namespace MuenBlock.Ublk.Cli;
 
 /// <summary>
-/// Runs the serving process behind the caller's back: <c>add</c> starts itself again, passes on what that process prints until the
+/// Runs the serving process behind the caller's back: <c>add</c> starts itself again (so does <c>recover</c>), passes on what that process prints until the
 /// devices can be used, and returns. A process that fails first says why on standard error, and its exit code is the caller's.
 /// </summary>
 internal static class BackgroundServer
@@ -47,11 +47,12 @@ internal static class BackgroundServer
     }
 
     /// <summary>Is the server: leaves the caller's session, and its terminal once the devices can be used.</summary>
-    /// <param name="options">What to serve.</param>
+    /// <param name="prepare">Finds out what to serve.</param>
     /// <param name="level">The least severe lines that are logged.</param>
-    /// <param name="logFile">Where to, or null for a file that goes when the server ends.</param>
-    public static ExitCode Serve(IReadOnlyList<ServerOptions> options, LogLevel level, string? logFile)
+    /// <param name="logFile">Where to, perhaps after what a predecessor wrote; null for a new file that goes with the last device.</param>
+    public static ExitCode Serve(Func<IReadOnlyList<ServerOptions>> prepare, LogLevel level, string? logFile)
     {
+        IReadOnlyList<ServerOptions> options = prepare();
         Environment.SetEnvironmentVariable(Variable, null);
         _ = setsid();
         Environment.CurrentDirectory = "/";
@@ -59,11 +60,12 @@ internal static class BackgroundServer
         using FileStream stream = OpenLog(path);
         using ILoggerFactory factory = LineLog.To(stream, level);
         using var signals = new TerminationSignals();
+        var server = new ForegroundServer(options, factory.CreateLogger("serve"), path);
         bool ready = false;
         ExitCode code = ExitCode.Internal;
         try
         {
-            code = new ForegroundServer(options, factory.CreateLogger("add"), path).Run(signals, () =>
+            code = server.Run(signals, () =>
             {
                 ready = true;
                 Detach(stream);
@@ -72,8 +74,9 @@ internal static class BackgroundServer
         }
         finally
         {
-            // A log is worth keeping if the server failed after its caller had gone. Before that, the caller is told.
-            if (logFile is null && (!ready || code == ExitCode.Success)) File.Delete(path);
+            // A log is worth keeping if the server failed after its caller had gone, before which the caller is told; and for a successor.
+            bool done = ready ? code == ExitCode.Success && !server.HasLeft : logFile is null;
+            if (done && DeviceRecord.IsServerLog(path)) File.Delete(path);
         }
     }
 

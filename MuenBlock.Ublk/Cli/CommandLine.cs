@@ -17,6 +17,7 @@ internal static class CommandLine
         var root = new RootCommand("The block-device side of muenblock: makes Linux block devices of what another isolation domain exports over shared memory.")
         {
             AddCommand.Create(arguments),
+            RecoverCommand.Create(),
             DeleteCommand.Create(),
             ListCommand.Create(),
             FeaturesCommand.Create(),

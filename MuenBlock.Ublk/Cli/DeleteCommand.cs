@@ -12,15 +12,20 @@ internal static class DeleteCommand
     private static readonly Argument<string[]> s_ids = new("ID") { Description = "The N of /dev/ublkbN, or that path. May repeat.", Arity = ArgumentArity.ZeroOrMore };
     private static readonly Option<bool> s_all = new("--all") { Description = "Delete every device of muenblock-ublk; other programs' devices are left alone." };
 
+    private static readonly Option<bool> s_force = new("--force")
+    {
+        Description = "Delete devices also if they are in use, wait for a server, or have one that is stuck, which is killed: I/O that is under way fails, and what was not written yet is lost.",
+    };
+
     /// <summary>The verb, for the command line.</summary>
     public static Command Create()
     {
-        var command = new Command("del", "Delete block devices that nobody uses, and print their paths. One that is in use is left as it is.") { s_ids, s_all };
-        command.SetAction(parsed => (int)Delete(parsed.GetValue(s_ids) ?? [], parsed.GetValue(s_all)));
+        var command = new Command("del", "Delete block devices that nobody uses, and print their paths. One that is in use is left as it is.") { s_ids, s_all, s_force };
+        command.SetAction(parsed => (int)Delete(parsed.GetValue(s_ids) ?? [], parsed.GetValue(s_all), parsed.GetValue(s_force)));
         return command;
     }
 
-    private static ExitCode Delete(string[] names, bool all)
+    private static ExitCode Delete(string[] names, bool all, bool force)
     {
         if (all == (names.Length > 0)) throw new ProgramException(ExitCode.Usage, "name the devices to delete, or give --all: see 'muenblock-ublk del --help'");
         int[] ids = [.. names.Select(ParseId).Distinct()];
@@ -29,8 +34,21 @@ internal static class DeleteCommand
         using ControlPlane control = ControlPlane.Open(logs.CreateLogger("del"));
         var removal = new DeviceRemoval(control, RemovalMachine.This);
         if (all) ids = [.. DeviceDirectory.Ids().Where(id => control.TryGetInfo(id) is { } info && Ownership.IsOurs(info))];
-        return Delete(ids, removal.Remove, Console.Out, Console.Error);
+        int[] waiting = Waiting(control);
+        try
+        {
+            return Delete(ids, id => removal.Remove(id, force), Console.Out, Console.Error);
+        }
+        finally
+        {
+            // A server that was killed may have had more devices than the one that had to go.
+            foreach (int id in Waiting(control).Except(waiting).Except(ids))
+                Console.Error.WriteLine($"{CommandLine.Program}: /dev/ublkb{id} had the same server and waits for another: 'muenblock-ublk recover {id}' gives it one");
+        }
     }
+
+    private static int[] Waiting(ControlPlane control) =>
+        [.. DeviceDirectory.Ids().Where(id => control.TryGetInfo(id) is { } info && Ownership.IsOurs(info) && DeviceSummary.Waits(info))];
 
     /// <summary>Deletes devices one after the other. One that cannot be deleted does not keep the others from going.</summary>
     /// <param name="ids">The devices.</param>

@@ -6,19 +6,46 @@ using MuenBlock.Ublk.Queues;
 
 namespace MuenBlock.Ublk.Cli;
 
-/// <summary>A process's life as the server of block devices, from the first greeting until the last device is gone.</summary>
+/// <summary>A process's life as the server of block devices, from the first greeting until the last device is gone or is left to another.</summary>
 /// <param name="connections">The connections.</param>
 /// <param name="log">Where to log.</param>
-/// <param name="logFile">The file that is logged to and that goes with the last device; null if there is none.</param>
+/// <param name="logFile">The file that is logged to; null for standard error.</param>
 internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> connections, ILogger log, string? logFile)
 {
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(20); // while the end is near
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10); // for I/O that is under way, and for a second signal
+
     private readonly List<DeviceServer> _servers = [];
 
-    /// <summary>Serves until every device has been deleted, or a signal comes while none is in use.</summary>
+    private enum End
+    {
+        Remove,
+        Leave,
+    }
+
+    /// <summary>Whether devices were left to another server.</summary>
+    public bool HasLeft { get; private set; }
+
+    /// <summary>Serves in this process, in its terminal.</summary>
+    /// <param name="prepare">Finds out what to serve.</param>
+    /// <param name="level">The least severe lines that are logged.</param>
+    public static ExitCode RunHere(Func<IReadOnlyList<ServerOptions>> prepare, LogLevel level)
+    {
+        using ILoggerFactory factory = LineLog.ToStandardError(level);
+        using var signals = new TerminationSignals();
+        return new ForegroundServer(prepare(), factory.CreateLogger("serve"), logFile: null).Run(signals, static () => { });
+    }
+
+    /// <summary>
+    /// Serves until every device has ended, or a signal comes while none is in use: then they are removed. A second signal soon after the
+    /// first leaves them to another server, if they outlive this one.
+    /// </summary>
     /// <param name="signals">The signals.</param>
     /// <param name="ready">Called once, when the devices can be used and their paths were printed.</param>
     public ExitCode Run(TerminationSignals signals, Action ready)
     {
+        // What was taken over has users: a failure on the way must not take it from them.
+        End end = connections.Any(options => options.Waiting.Count > 0) ? End.Leave : End.Remove;
         try
         {
             var files = new RegionFiles(log);
@@ -28,59 +55,107 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
                 _servers.Add(server);
                 foreach (BlockDevice device in server.Devices)
                 {
-                    Record(options, device).Save();
+                    Save(options, device);
                     Console.Out.WriteLine(device.Path);
                 }
             }
 
             Console.Out.Flush();
             ready();
-            WaitForTheEnd(signals);
+            end = WaitForTheEnd(signals);
             return _servers.Any(server => server.Failure is not null) ? ExitCode.Internal : ExitCode.Success;
         }
         finally
         {
             foreach (DeviceServer server in _servers)
             {
-                server.Dispose();
-                foreach (BlockDevice device in server.Devices) DeleteRecord(device.Id);
+                if (server.IsRecoverable && (end == End.Leave || server.Failure is not null)) server.Leave();
+                else server.Dispose();
+                foreach (BlockDevice device in server.Devices) DeleteRecord(device);
             }
         }
     }
 
-    private void WaitForTheEnd(TerminationSignals signals)
+    private End WaitForTheEnd(TerminationSignals signals)
     {
+        long asked = 0;
+        bool draining = false;
         while (!_servers.TrueForAll(server => server.Ended))
         {
-            bool asked = signals.Wait(RegionSet.LookInterval);
+            bool signalled = signals.Wait(draining ? s_look : RegionSet.LookInterval);
             foreach (DeviceServer server in _servers) server.LookAtRegions();
-            if (!asked) continue;
-            string[] users = [.. _servers.SelectMany(server => server.Users())];
-            if (users.Length == 0) return;
+            if (signalled)
+            {
+                if (asked != 0 && IsRecoverable && Environment.TickCount64 - asked <= s_patience.TotalMilliseconds) return End.Leave;
+                asked = Environment.TickCount64;
+                draining = !IsInUse();
+            }
 
-            // Whoever uses a device would lose what it wrote. A program that must go at once is killed, and knows what it does.
-            LogInUse(log, string.Join("; ", users));
+            if (!draining) continue;
+            if (_servers.TrueForAll(server => server.IsIdle))
+            {
+                // Somebody may have come while I/O was waited for.
+                draining = !IsInUse();
+                if (draining) return End.Remove;
+            }
+            else if (Environment.TickCount64 - asked >= s_patience.TotalMilliseconds)
+            {
+                LogNotIdle(log);
+                return End.Leave;
+            }
+        }
+
+        return End.Remove;
+    }
+
+    private bool IsRecoverable => _servers.TrueForAll(server => server.IsRecoverable);
+
+    /// <summary>Whoever uses a device would lose what it wrote. A program that must go at once is asked twice, and its devices wait.</summary>
+    private bool IsInUse()
+    {
+        string[] users = [.. _servers.SelectMany(server => server.Users())];
+        if (users.Length > 0) LogInUse(log, string.Join("; ", users), IsRecoverable ? "; or ask within 10 s to leave them to another server" : string.Empty);
+        return users.Length > 0;
+    }
+
+    /// <summary>The record is for those who ask later. A device that is in use goes on without.</summary>
+    private void Save(ServerOptions options, BlockDevice device)
+    {
+        var record = new DeviceRecord
+        {
+            Id = device.Id,
+            Path = device.Path,
+            Pid = Environment.ProcessId,
+            Connection = options.Connection.ToString(),
+            RegionDirectory = options.RegionDirectory,
+            DeviceIndex = device.Queue.Device,
+            LogFile = logFile,
+            Options = options.Recorded,
+            Started = DateTimeOffset.UtcNow,
+        };
+        try
+        {
+            record.Save();
+        }
+        catch (ProgramException failure) when (options.Waiting.Count > 0)
+        {
+            LogNotRecorded(log, failure.Message);
         }
     }
 
-    /// <summary>Once a device is gone its id may be another server's, and the record with it.</summary>
-    private static void DeleteRecord(int id)
+    /// <summary>Once a device is gone its id may be another server's, and the record with it. That of a device that waits is for its next server.</summary>
+    private void DeleteRecord(BlockDevice device)
     {
-        if (DeviceRecord.TryLoad(id)?.Pid == Environment.ProcessId) DeviceRecord.Delete(id);
+        if (!DeviceServer.IsGone(device)) HasLeft = true;
+        else if (DeviceRecord.TryLoad(device.Id)?.Pid == Environment.ProcessId) DeviceRecord.Delete(device.Id);
     }
 
-    private DeviceRecord Record(ServerOptions options, BlockDevice device) => new()
-    {
-        Id = device.Id,
-        Path = device.Path,
-        Pid = Environment.ProcessId,
-        Connection = options.Connection.ToString(),
-        RegionDirectory = options.RegionDirectory,
-        DeviceIndex = device.Queue.Device,
-        LogFile = logFile,
-        Started = DateTimeOffset.UtcNow,
-    };
+    [LoggerMessage(40, LogLevel.Warning, "asked to end, but {Users}: going on; end their use, then ask again{Otherwise}")]
+    private static partial void LogInUse(ILogger log, string users, string otherwise);
 
-    [LoggerMessage(40, LogLevel.Warning, "asked to end, but {Users}: going on; end their use, then ask again")]
-    private static partial void LogInUse(ILogger log, string users);
+    [LoggerMessage(41, LogLevel.Error, "asked to end, but I/O that is under way does not end; its server may be stuck")]
+    private static partial void LogNotIdle(ILogger log);
+
+    [LoggerMessage(42, LogLevel.Error, "{Reason}: going on without the record; after the death of this process its connection will have to be named again")]
+    private static partial void LogNotRecorded(ILogger log, string reason);
 }

@@ -36,7 +36,7 @@ internal static class ControlErrors
         new(UblkCommands.TryStopDevice, EBUSY, ExitCode.Busy, "it is in use", "end that use, then try again"),
 
         new(UblkCommands.StartUserRecovery, EBUSY, ExitCode.Busy, "its server has not let go of it", "wait until that process has ended, or end it, then try again"),
-        new(UblkCommands.StartUserRecovery, EINVAL, ExitCode.Environment, "it does not outlive its server", "it was added without recovery: delete it and add it anew"),
+        new(UblkCommands.StartUserRecovery, EINVAL, ExitCode.Environment, "it does not outlive its server", "it was added where the driver has no recovery: delete it and add it anew"),
         new(UblkCommands.EndUserRecovery, EBUSY, ExitCode.Busy, "it waits for no server", "see 'muenblock-ublk list' for its state"),
         new(UblkCommands.EndUserRecovery, EINVAL, ExitCode.Busy, "another process has opened its character device", "something else uses /dev/ublkc{id}: end that use"),
         new(UblkCommands.EndUserRecovery, EINTR, ExitCode.Kernel, "the command was interrupted again and again", "try again"),

@@ -7,8 +7,11 @@ internal sealed partial class ControlPlane
 {
     private const int RetryMilliseconds = 10;
 
-    /// <summary>What a device is added with so that it outlives its server: I/O waits, and what was in flight is issued again.</summary>
+    /// <summary>What makes a device outlive its server: I/O waits, and what was in flight is issued again.</summary>
     public const UblkFeatures Recoverable = UblkFeatures.UserRecovery | UblkFeatures.UserRecoveryReissue;
+
+    /// <summary>What of this a device can be added with; nothing where the driver has only a part of it.</summary>
+    public UblkFeatures RecoveryFeatures => (Features & Recoverable) != Recoverable ? 0 : Recoverable;
 
     /// <summary>
     /// Begins to take over a device (START_USER_RECOVERY). The driver notices a server's death after a moment: until then it is asked again.

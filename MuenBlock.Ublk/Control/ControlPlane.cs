@@ -157,6 +157,14 @@ internal sealed partial class ControlPlane : IDisposable
         if (result != -ENODEV) Check(UblkCommands.DeleteDevice, id, result);
     }
 
+    /// <summary>Removes a device that was stopped, without waiting for those who still have it open (DEL_DEV_ASYNC). Nothing happens if there is no such device.</summary>
+    /// <param name="id">The device.</param>
+    public void DeleteSoon(int id)
+    {
+        int result = Execute(UblkCommands.DeleteDeviceAsync, id, [], 0, 0, Deadline);
+        if (result != -ENODEV) Check(UblkCommands.DeleteDeviceAsync, id, result);
+    }
+
     /// <summary>What the driver knows of a device (GET_DEV_INFO).</summary>
     /// <param name="id">The device.</param>
     /// <returns>The device, or null if there is none.</returns>

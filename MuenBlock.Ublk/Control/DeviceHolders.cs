@@ -30,6 +30,16 @@ internal sealed class DeviceHolders(SystemFiles system, OpenFiles files)
         return error == EBUSY;
     }
 
+    /// <summary>I/Os that a block device has been given and that have not ended.</summary>
+    /// <param name="id">The N of /dev/ublkbN.</param>
+    public static long InFlight(int id) => Machine.CountInFlight(id);
+
+    /// <summary>I/Os that a block device has been given and that have not ended (Documentation/ABI/stable/sysfs-block, inflight: reads and writes).</summary>
+    /// <param name="id">The N of /dev/ublkbN.</param>
+    public long CountInFlight(int id) =>
+        (system.Text($"/sys/block/ublkb{id}/inflight") ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries)
+            .Sum(number => long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long count) ? count : 0);
+
     /// <summary>Who has a device's character device open: its server.</summary>
     /// <param name="id">The N of /dev/ublkcN.</param>
     /// <returns>The process ids.</returns>

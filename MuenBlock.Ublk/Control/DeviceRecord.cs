@@ -6,7 +6,8 @@ namespace MuenBlock.Ublk.Control;
 
 /// <summary>
 /// What a serving process leaves in a file about a block device, for those who ask later: what the kernel does not know. A file
-/// that is lost or damaged costs these details only; the device itself bears its mark (<see cref="Ownership"/>).
+/// that is lost or damaged costs these details only: the device itself bears its mark (<see cref="Ownership"/>), and who recovers it
+/// names its connection again.
 /// </summary>
 internal sealed record DeviceRecord
 {
@@ -38,6 +39,9 @@ internal sealed record DeviceRecord
     /// <summary>Where the serving process logs; null for standard error.</summary>
     public required string? LogFile { get; init; }
 
+    /// <summary>How the connection is served, as options of the command line; what a successor goes on with unless it is told otherwise.</summary>
+    public required string Options { get; init; }
+
     /// <summary>Since when the device is served.</summary>
     public required DateTimeOffset Started { get; init; }
 
@@ -62,6 +66,13 @@ internal sealed record DeviceRecord
     /// <param name="pid">The process.</param>
     /// <param name="directory">Where the files are.</param>
     public static string ServerLog(int pid, string directory = Directory) => System.IO.Path.Combine(directory, $"server-{pid}.log");
+
+    /// <summary>Whether a log is one that nobody named, which goes with the last device: perhaps that of a predecessor, to which its successors add.</summary>
+    /// <param name="path">The log.</param>
+    /// <param name="directory">Where the files are.</param>
+    public static bool IsServerLog(string path, string directory = Directory) =>
+        System.IO.Path.GetDirectoryName(path) == directory
+        && System.IO.Path.GetFileName(path) is { } name && name.StartsWith("server-", StringComparison.Ordinal) && name.EndsWith(".log", StringComparison.Ordinal);
 
     /// <summary>Writes the record, whole or not at all.</summary>
     /// <param name="directory">Where the files are. It is made if it is missing, for all to read.</param>

@@ -10,6 +10,7 @@ namespace MuenBlock.Ublk.Control;
 /// <item>the device is deleted and its record goes;</item>
 /// <item>a server that has no other device ends by itself, and takes its log along.</item>
 /// </list>
+/// By force it goes whoever uses it, with a server that is stuck; nothing waits longer than its deadline.
 /// </summary>
 /// <param name="control">The driver.</param>
 /// <param name="machine">What else is looked at.</param>
@@ -23,10 +24,13 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
 
     /// <summary>Removes a device.</summary>
     /// <param name="id">The N of /dev/ublkbN.</param>
+    /// <param name="force">
+    /// Whether it goes though somebody uses it or its server is stuck: I/O that is under way fails, and a server that does not end it is killed.
+    /// </param>
     /// <exception cref="ProgramException">
     /// There is no such device; it is another program's; it is in use, then nothing was changed; or its server does not let go of it.
     /// </exception>
-    public void Remove(int id)
+    public void Remove(int id, bool force = false)
     {
         DeviceInfo info = control.TryGetInfo(id)
             ?? throw new ProgramException(ExitCode.NotFound, $"there is no /dev/ublkb{id}: 'muenblock-ublk list' shows the devices there are");
@@ -34,8 +38,9 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
             throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's{Process(DeviceSummary.ServerOf(info))}: it is left alone, delete it with that program");
         int? server = DeviceSummary.ServerOf(info);
         DeviceRecord? record = machine.TryLoadRecord(id);
-        StopUnlessUsed(id);
-        if (ServerLetsGo(id, server)) control.Delete(id);
+        if (force) StopByForce(id, server);
+        else StopUnlessUsed(id, server);
+        if (ServerLetsGo(id, server)) Delete(id, force);
         Await(s_ending, () => !machine.HasNodes(id));
         machine.DeleteRecord(id);
         if (server is { } pid) Await(s_ending, () => !machine.IsAlive(pid) || IsServer(pid));
@@ -44,21 +49,76 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
 
     private static string Process(int? pid) => pid is null ? string.Empty : $" (process {pid})";
 
-    private void StopUnlessUsed(int id)
+    private void StopUnlessUsed(int id, int? server)
     {
         // Programs that look at every new block device (udev's, a partition scan) are waited for, not reported. What is mounted or
         // stacked upon stays so.
         bool stopped = false;
+        long inFlight = 0;
         IReadOnlyList<string> users = [];
         Await(s_passingUse, () =>
         {
-            stopped = control.TryStop(id);
+            // To stop a device whose I/O does not end would wait for it for ever, and keep the driver from doing anything else with it.
+            inFlight = server is null ? 0 : machine.InFlight(id);
+            stopped = inFlight == 0 && control.TryStop(id);
             if (!stopped) users = machine.Users(id);
             return stopped || users.Any(user => !user.StartsWith(DeviceHolders.OpenIn, StringComparison.Ordinal));
         });
         if (stopped) return;
-        string use = users.Count == 0 ? "in use, by whom cannot be seen from here (the kernel itself, where it still waits for the partition table)" : string.Join(", ", users);
-        throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is {use}: end that use, then delete it again; nothing was stopped");
+        string use = users.Count > 0 ? string.Join(", ", users)
+            : inFlight > 0 ? $"busy with {inFlight} I/O(s) that do not end: its backend may not answer"
+            : "in use, by whom cannot be seen from here (the kernel itself, where it still waits for the partition table)";
+        string waits = server is null ? "; it waits for a server: 'muenblock-ublk recover' gives it one, 'del --force' gives it up" : string.Empty;
+        throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is {use}: end that use, then delete it again; nothing was stopped{waits}");
+    }
+
+    private void StopByForce(int id, int? server)
+    {
+        // One that waits has no I/O that the driver could wait for. One with a server may need it to end what is under way.
+        if (server is { } pid)
+        {
+            if (StopInTime(id)) return;
+            Kill(id, pid);
+        }
+
+        control.Stop(id);
+    }
+
+    /// <summary>Stops a device if its server ends what is under way, so that nothing is lost that can be saved.</summary>
+    private bool StopInTime(int id)
+    {
+        if (!Await(s_passingUse, () => machine.InFlight(id) == 0)) return false;
+        try
+        {
+            control.Stop(id);
+            return true;
+        }
+        catch (ProgramException failure) when (failure.ExitCode == ExitCode.Kernel)
+        {
+            return false; // the command goes on, and ends when the server does
+        }
+    }
+
+    private void Kill(int id, int server)
+    {
+        if (!machine.TryKillServer(id, server))
+            throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} cannot be stopped, and its server{Process(server)} is not ours to kill: it does not have /dev/ublkc{id} open");
+        if (Await(s_closing, () => control.TryGetInfo(id) is not { State: DeviceState.Live })) return;
+        throw new ProgramException(
+            ExitCode.Kernel,
+            $"/dev/ublkb{id} is as it was: its server{Process(server)} was killed, but has not ended after {s_closing.TotalSeconds:0} s; the kernel's log (dmesg) may say what it waits for");
+    }
+
+    private void Delete(int id, bool force)
+    {
+        if (!force)
+        {
+            control.Delete(id);
+            return;
+        }
+
+        // Somebody may have it open for as long as they like: their I/O fails, and the number becomes free when they close it.
+        control.DeleteSoon(id);
     }
 
     /// <summary>Waits until the server of a device that was stopped has closed it.</summary>
@@ -75,7 +135,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         if (closed) return isThere;
         throw new ProgramException(
             ExitCode.Busy,
-            $"/dev/ublkb{id} was stopped, but its server{Process(server)} still has /dev/ublkc{id} open after {s_closing.TotalSeconds:0} s: see its log, end it with 'kill -9', then delete the device again");
+            $"/dev/ublkb{id} was stopped, but its server{Process(server)} still has /dev/ublkc{id} open after {s_closing.TotalSeconds:0} s: see its log, or end it with 'muenblock-ublk del --force {id}'");
     }
 
     private bool IsServer(int pid) => machine.Ids().Any(id => control.TryGetInfo(id) is { } info && DeviceSummary.ServerOf(info) == pid);
@@ -94,21 +154,21 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
 }
 
 /// <summary>What a <see cref="DeviceRemoval"/> looks at besides the driver.</summary>
-internal interface IRemovalMachine
+internal interface IRemovalMachine : IRecoveryMachine
 {
-    /// <summary>A clock that never goes back.</summary>
-    long Milliseconds { get; }
-
-    /// <summary>Waits.</summary>
-    /// <param name="milliseconds">How long.</param>
-    void Sleep(int milliseconds);
-
-    /// <summary>The devices there are.</summary>
-    IReadOnlyList<int> Ids();
-
     /// <summary>Who uses a block device; a phrase for each.</summary>
     /// <param name="id">The device.</param>
     IReadOnlyList<string> Users(int id);
+
+    /// <summary>I/Os that a block device has been given and that have not ended.</summary>
+    /// <param name="id">The device.</param>
+    long InFlight(int id);
+
+    /// <summary>Kills the process that serves a device.</summary>
+    /// <param name="id">The device.</param>
+    /// <param name="pid">The process.</param>
+    /// <returns>False if it is not that device's server.</returns>
+    bool TryKillServer(int id, int pid);
 
     /// <summary>Whether a process has a device's character device open.</summary>
     /// <param name="id">The device.</param>
@@ -117,14 +177,6 @@ internal interface IRemovalMachine
     /// <summary>Whether there are still nodes of a device that the driver does not have any more.</summary>
     /// <param name="id">The device.</param>
     bool HasNodes(int id);
-
-    /// <summary>Whether there is such a process, which has not ended.</summary>
-    /// <param name="pid">The process.</param>
-    bool IsAlive(int pid);
-
-    /// <summary>A device's record, or null.</summary>
-    /// <param name="id">The device.</param>
-    DeviceRecord? TryLoadRecord(int id);
 
     /// <summary>Removes a device's record.</summary>
     /// <param name="id">The device.</param>

@@ -17,12 +17,14 @@ internal sealed record DeviceSummary(DeviceInfo Info, DeviceParameters Parameter
     /// <summary>The block device.</summary>
     public string Path => $"/dev/ublkb{Id}";
 
-    /// <summary>What became of it: live, dead, quiesced or fail-io.</summary>
+    /// <summary>
+    /// What became of it: live, dead, quiesced or fail-io. One of ours that waits for a server is recoverable: that is what to do with it.
+    /// </summary>
     public string State => Info.State switch
     {
         DeviceState.Dead => "dead",
         DeviceState.Live => "live",
-        DeviceState.Quiesced => "quiesced",
+        DeviceState.Quiesced => IsOurs ? "recoverable" : "quiesced",
         DeviceState.FailIo => "fail-io",
         _ => ((int)Info.State).ToString(CultureInfo.InvariantCulture),
     };
@@ -59,9 +61,12 @@ internal sealed record DeviceSummary(DeviceInfo Info, DeviceParameters Parameter
     public static int? ServerOf(in DeviceInfo info)
     {
         // A device that waits for another server still bears the number of the last one, which may belong to any process by now.
-        bool waits = info.State is DeviceState.Quiesced or DeviceState.FailIo;
-        return waits || info.ServerPid <= 0 ? null : info.ServerPid;
+        return Waits(info) || info.ServerPid <= 0 ? null : info.ServerPid;
     }
+
+    /// <summary>Whether a device has lost its server and waits for another.</summary>
+    /// <param name="info">The driver's information.</param>
+    public static bool Waits(in DeviceInfo info) => info.State is DeviceState.Quiesced or DeviceState.FailIo;
 
     /// <summary>Asks for a device.</summary>
     /// <param name="control">The driver.</param>

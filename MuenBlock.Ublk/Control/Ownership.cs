@@ -1,21 +1,59 @@
+using System.Text;
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Messages;
+
 namespace MuenBlock.Ublk.Control;
 
 /// <summary>
 /// Tells our block devices from those of other ublk servers: the kernel keeps 64 bits for the server with each device
-/// (ublksrv_flags), and ours begin with a mark. So it is known also when every file that describes the device is lost.
+/// (ublksrv_flags), and ours begin with a mark. So it is known also when every file that describes the device is lost, and so is
+/// what must not be guessed when another server takes it over: what offsets count, and whether a connection is the one that it was added with.
+/// <list type="table">
+/// <item><term>bits 32 to 63</term><description>the mark, "MUEN"</description></item>
+/// <item><term>bits 9 to 31</term><description>a fingerprint of the connection's regions</description></item>
+/// <item><term>bit 8</term><description>whether offsets are bytes</description></item>
+/// <item><term>bits 0 to 7</term><description>the device's id on the connection</description></item>
+/// </list>
 /// </summary>
 internal static class Ownership
 {
-    private const int IndexBits = 16;
-    private const ulong Magic = 0x4d55454e424bul << IndexBits; // "MUENBK"
+    private const ulong Magic = 0x4d55454e; // "MUEN"
+    private const int MagicShift = 32;
+    private const int ConnectionShift = 9;
+    private const uint ConnectionMask = (1u << (MagicShift - ConnectionShift)) - 1;
+    private const ulong BytesFlag = 1ul << 8;
 
     /// <summary>What a device of ours is marked with.</summary>
     /// <param name="device">Its id on the connection.</param>
-    public static ulong Mark(ushort device) => Magic | device;
+    /// <param name="unit">What offsets count on the connection.</param>
+    /// <param name="connection">The connection's <see cref="Fingerprint"/>.</param>
+    public static ulong Mark(byte device, OffsetUnit unit, uint connection) =>
+        Magic << MagicShift | (ulong)(connection & ConnectionMask) << ConnectionShift | (unit == OffsetUnit.Bytes ? BytesFlag : 0) | device;
 
     /// <summary>Whether a device is ours.</summary>
-    public static bool IsOurs(in DeviceInfo info) => info.ServerFlags >> IndexBits == Magic >> IndexBits;
+    public static bool IsOurs(in DeviceInfo info) => info.ServerFlags >> MagicShift == Magic;
 
     /// <summary>The id on its connection of a device of ours.</summary>
-    public static ushort DeviceIndex(in DeviceInfo info) => (ushort)info.ServerFlags;
+    public static byte DeviceIndex(in DeviceInfo info) => (byte)info.ServerFlags;
+
+    /// <summary>What offsets count on the connection of a device of ours.</summary>
+    public static OffsetUnit Unit(in DeviceInfo info) => (info.ServerFlags & BytesFlag) != 0 ? OffsetUnit.Bytes : OffsetUnit.Sectors;
+
+    /// <summary>The fingerprint of the connection that a device of ours was added with.</summary>
+    public static uint Connection(in DeviceInfo info) => (uint)(info.ServerFlags >> ConnectionShift) & ConnectionMask;
+
+    /// <summary>23 bits of a connection: the names of its regions and where they are. What differs in them is another connection.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="regionDirectory">The directory of its regions.</param>
+    public static uint Fingerprint(ConnectionString connection, string regionDirectory)
+    {
+        // FNV-1a (draft-eastlake-fnv), folded: the kernel keeps it longer than a program runs, so it must not depend on the runtime.
+        const uint basis = 2166136261;
+        const uint prime = 16777619;
+        string directory = Path.TrimEndingDirectorySeparator(Path.GetFullPath(regionDirectory));
+        uint hash = basis;
+        foreach (byte value in Encoding.UTF8.GetBytes($"{directory}\0{connection.Request}\0{connection.Response}\0{connection.Buffer}"))
+            hash = (hash ^ value) * prime;
+        return (hash ^ (hash >> (MagicShift - ConnectionShift))) & ConnectionMask;
+    }
 }

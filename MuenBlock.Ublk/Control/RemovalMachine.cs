@@ -1,6 +1,8 @@
+using static Tmds.Linux.LibC;
+
 namespace MuenBlock.Ublk.Control;
 
-/// <summary>The machine that a device is removed from.</summary>
+/// <summary>The machine that a device is removed from, or taken over on.</summary>
 /// <param name="system">The machine's files.</param>
 /// <param name="holders">Who uses devices.</param>
 /// <param name="directory">Where records are.</param>
@@ -22,6 +24,18 @@ internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, 
     public IReadOnlyList<string> Users(int id) => holders.Of(id);
 
     /// <inheritdoc/>
+    public long InFlight(int id) => holders.CountInFlight(id);
+
+    /// <inheritdoc/>
+    public bool TryKillServer(int id, int pid)
+    {
+        // Who has the character device open is the server. The time of its start tells that the number was not given anew meanwhile.
+        ulong? started = ServerProcess.StartTime(system, pid);
+        if (started is null || !holders.ServersOf(id).Contains(pid) || ServerProcess.StartTime(system, pid) != started) return false;
+        return kill(pid, SIGKILL) == 0;
+    }
+
+    /// <inheritdoc/>
     public bool HasServer(int id) => holders.ServersOf(id).Count > 0;
 
     /// <inheritdoc/>
@@ -41,6 +55,9 @@ internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, 
     }
 
     /// <inheritdoc/>
+    public bool IsEnding(int pid) => ServerProcess.IsEnding(system, pid);
+
+    /// <inheritdoc/>
     public DeviceRecord? TryLoadRecord(int id) => DeviceRecord.TryLoad(id, directory);
 
     /// <inheritdoc/>
@@ -49,7 +66,7 @@ internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, 
     /// <inheritdoc/>
     public void DeleteServerLog(DeviceRecord record)
     {
-        if (record.LogFile != DeviceRecord.ServerLog(record.Pid, directory)) return;
+        if (record.LogFile is null || !DeviceRecord.IsServerLog(record.LogFile, directory)) return;
         try
         {
             File.Delete(record.LogFile);

@@ -17,10 +17,11 @@ internal sealed class BlockDevice
 
     private readonly ControlPlane _control;
 
-    private BlockDevice(ControlPlane control, int id, DeviceQueue queue, ulong size)
+    private BlockDevice(ControlPlane control, in DeviceInfo info, DeviceQueue queue, ulong size)
     {
         _control = control;
-        Id = id;
+        Id = (int)info.DeviceId;
+        IsRecoverable = (info.Flags & ControlPlane.Recoverable) == ControlPlane.Recoverable;
         Queue = queue;
         Size = size;
     }
@@ -37,16 +38,19 @@ internal sealed class BlockDevice
     /// <summary>Bytes.</summary>
     public ulong Size { get; }
 
+    /// <summary>Whether it outlives its server.</summary>
+    public bool IsRecoverable { get; }
+
     /// <summary>Adds a device, which nobody can use before <see cref="Start"/>.</summary>
     /// <param name="control">The control device.</param>
     /// <param name="wanted">The id that it should have; -1 for any.</param>
-    /// <param name="device">Its id on the connection.</param>
+    /// <param name="mark">What it is marked with, see <see cref="Ownership"/>.</param>
     /// <param name="index">Its place among those that are served.</param>
     /// <param name="geometry">What the server said of it.</param>
     /// <param name="layout">How the buffer is cut.</param>
     /// <param name="readOnly">Whether it is read-only even if the server would let it be written.</param>
     public static BlockDevice Add(
-        ControlPlane control, int wanted, ushort device, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly)
+        ControlPlane control, int wanted, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly)
     {
         DeviceInfo info = control.Add(new DeviceInfo
         {
@@ -54,14 +58,15 @@ internal sealed class BlockDevice
             HardwareQueues = 1,
             QueueDepth = (ushort)layout.Depth,
             LargestIoBytes = layout.LargestSlotIo,
-            ServerFlags = Ownership.Mark(device),
+            Flags = control.RecoveryFeatures,
+            ServerFlags = mark,
             ServerPid = Environment.ProcessId,
         });
         int id = (int)info.DeviceId;
         try
         {
             control.SetParameters(id, Parameters(geometry, layout, readOnly));
-            return new BlockDevice(control, id, DeviceQueue.Open(id, device, index, layout.Depth, s_nodePatience), geometry.Size);
+            return new BlockDevice(control, info, DeviceQueue.Open(id, Ownership.DeviceIndex(info), index, layout.Depth, s_nodePatience), geometry.Size);
         }
         catch
         {
@@ -69,6 +74,17 @@ internal sealed class BlockDevice
             throw;
         }
     }
+
+    /// <summary>Takes hold of a device that waits, after START_USER_RECOVERY. Its users go on waiting until <see cref="Resume"/>.</summary>
+    /// <param name="control">The control device.</param>
+    /// <param name="info">What the driver knows of it.</param>
+    /// <param name="index">Its place among those that are served.</param>
+    /// <param name="size">Bytes.</param>
+    public static BlockDevice Adopt(ControlPlane control, in DeviceInfo info, int index, ulong size) =>
+        new(control, info, DeviceQueue.Open((int)info.DeviceId, Ownership.DeviceIndex(info), index, info.QueueDepth, s_nodePatience), size);
+
+    /// <summary>Lets I/O flow again. The device's tags are being fetched.</summary>
+    public void Resume() => _control.EndRecovery(Id, Environment.ProcessId);
 
     /// <summary>Makes the device usable. Its tags are being fetched. The kernel reads its partition table meanwhile, or soon after (since 7.x).</summary>
     public void Start() => _control.Start(Id, Environment.ProcessId);

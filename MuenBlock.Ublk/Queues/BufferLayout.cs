@@ -91,5 +91,29 @@ internal sealed record BufferLayout
         return new BufferLayout(devices, queue, (uint)ulong.Max(SmallestIo + gap, RoundDownToPowerOfTwo(slot)), gap);
     }
 
+    /// <summary>Cuts the buffer for devices that exist already, so that their tags and the size of their I/O are given.</summary>
+    /// <param name="bufferLength">Its size in bytes.</param>
+    /// <param name="devices">How many devices share it.</param>
+    /// <param name="mostInFlight">Requests that the channels hold (invariant I1).</param>
+    /// <param name="mergesByBytes">Whether the server may merge what it takes for neighbours, so that slots must not touch.</param>
+    /// <param name="depth">The devices' tags.</param>
+    /// <param name="largestIo">Their largest I/O in bytes.</param>
+    /// <exception cref="ProgramException">They do not fit: these are not the regions that they were added with, or not such a server.</exception>
+    public static BufferLayout Keep(ulong bufferLength, int devices, uint mostInFlight, bool mergesByBytes, int depth, uint largestIo)
+    {
+        uint gap = mergesByBytes ? Gap : 0;
+        ulong needed = (ulong)devices * (ulong)depth * (largestIo + gap);
+        string what = $"{devices} waiting device(s) with {depth} I/Os of up to {largestIo} bytes each";
+        if (needed > bufferLength)
+        {
+            string why = mergesByBytes ? ", and a server that agrees on no features needs a page between them: start the one that they were added with" : ": give the connection the regions that they were added with";
+            throw new ProgramException(ExitCode.Resource, $"{what} do not fit into the buffer of {bufferLength} bytes{why}");
+        }
+
+        if ((uint)(devices * depth) > mostInFlight)
+            throw new ProgramException(ExitCode.Resource, $"{what} do not fit into channels of {mostInFlight} requests: give the connection the regions that they were added with");
+        return new BufferLayout(devices, depth, largestIo + gap, gap);
+    }
+
     private static ulong RoundDownToPowerOfTwo(ulong value) => 1ul << (63 - (int)ulong.LeadingZeroCount(value));
 }

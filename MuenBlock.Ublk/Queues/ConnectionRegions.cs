@@ -37,9 +37,10 @@ internal sealed class ConnectionRegions : IDisposable
     /// <param name="name">The connection.</param>
     /// <param name="directory">Where its regions are.</param>
     /// <param name="deadline">Until when missing ones are waited for, in <see cref="Environment.TickCount64"/>'s milliseconds.</param>
+    /// <param name="patience">How long another client, which is about to end, is waited for.</param>
     /// <param name="files">The regions of all connections.</param>
     /// <exception cref="ProgramException">They cannot be used, or another client uses them.</exception>
-    public static ConnectionRegions Open(ConnectionString name, string directory, long deadline, RegionFiles files)
+    public static ConnectionRegions Open(ConnectionString name, string directory, long deadline, TimeSpan patience, RegionFiles files)
     {
         foreach (string region in (string[])[name.Request, name.Response, name.Buffer])
         {
@@ -50,7 +51,7 @@ internal sealed class ConnectionRegions : IDisposable
         try
         {
             opened.Push(files.Add(Region.Open(directory, name.Request, writable: true, ConnectionString.MinimumChannelSize)));
-            if (!PosixFile.TryLock(opened.Peek().File))
+            if (!TryLock(opened.Peek(), patience))
                 throw new ProgramException(ExitCode.Busy, $"connection {name.Id} is used by another client: delete its devices first ('muenblock-ublk list' shows them), or use other regions");
             opened.Push(files.Add(Region.Open(directory, name.Response, writable: false, ConnectionString.MinimumChannelSize)));
             opened.Push(files.Add(Region.Open(directory, name.Buffer, writable: true, Region.PageSize)));
@@ -62,6 +63,18 @@ internal sealed class ConnectionRegions : IDisposable
             while (opened.TryPop(out Region? region)) region.Dispose();
             throw;
         }
+    }
+
+    private static bool TryLock(Region region, TimeSpan patience)
+    {
+        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        while (!PosixFile.TryLock(region.File))
+        {
+            if (Environment.TickCount64 >= end) return false;
+            Thread.Sleep(LookMilliseconds);
+        }
+
+        return true;
     }
 
     /// <inheritdoc/>

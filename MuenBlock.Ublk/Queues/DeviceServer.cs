@@ -1,5 +1,4 @@
 using Microsoft.Extensions.Logging;
-using MuenBlock.Protocol;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
@@ -8,35 +7,11 @@ using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Queues;
 
-/// <summary>What <c>add</c> was asked to do.</summary>
-internal sealed class ServerOptions
-{
-    /// <summary>The connection.</summary>
-    public required ConnectionString Connection { get; init; }
-
-    /// <summary>Where its regions are.</summary>
-    public required string RegionDirectory { get; init; }
-
-    /// <summary>The id of the first block device; -1 for any.</summary>
-    public required int Id { get; init; }
-
-    /// <summary>The queue depth, or null.</summary>
-    public required int? Depth { get; init; }
-
-    /// <summary>The largest I/O in bytes, or null.</summary>
-    public required uint? LargestIo { get; init; }
-
-    /// <summary>Whether the devices are read-only even if the server would let them be written.</summary>
-    public required bool ReadOnly { get; init; }
-
-    /// <summary>How long the server may take to appear.</summary>
-    public required TimeSpan ConnectTimeout { get; init; }
-
-    /// <summary>How the connection is used.</summary>
-    public required ConnectionOptions Serving { get; init; }
-}
-
-/// <summary>The block devices of a connection, from the first greeting to the last deletion.</summary>
+/// <summary>
+/// The block devices of a connection, from the first greeting to the last deletion, or until they are left to another server. There are
+/// two ways in, and both greet the server first: its answer to the Reset says that nothing of an earlier session touches the buffer any more (I6),
+/// and only then may the driver copy into it.
+/// </summary>
 internal sealed partial class DeviceServer : IDisposable
 {
     // Drivers that have this feature copy through the server's page tables (copy_to_iter); those before look its pages up and hold them
@@ -44,6 +19,7 @@ internal sealed partial class DeviceServer : IDisposable
     private const UblkFeatures CopiesByAddress = UblkFeatures.BatchIo;
 
     private static readonly TimeSpan s_closePatience = TimeSpan.FromSeconds(30); // for the last I/O of a device that was stopped
+    private static readonly TimeSpan s_successorPatience = TimeSpan.FromSeconds(10); // a killed client's files are closed within milliseconds
 
     private readonly ControlPlane _control;
     private readonly ConnectionRegions _regions;
@@ -64,28 +40,30 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>The devices, in the order of their ids on the connection.</summary>
     public IReadOnlyList<BlockDevice> Devices => _devices;
 
-    /// <summary>Connects to the server and makes a block device of each of its devices. When it returns they can be used.</summary>
+    /// <summary>Connects to the server, and makes a block device of each of its devices or takes over those that wait. When it returns they can be used.</summary>
     /// <param name="options">What to do.</param>
     /// <param name="files">The regions of all connections.</param>
     /// <param name="log">Where to say how.</param>
     /// <param name="ended">Called on another thread when the connection has ended.</param>
-    /// <exception cref="ProgramException">It could not be done; nothing is left behind.</exception>
+    /// <exception cref="ProgramException">It could not be done. Nothing that was added is left behind; what waited goes on waiting.</exception>
     public static DeviceServer Start(ServerOptions options, RegionFiles files, ILogger log, Action ended)
     {
+        bool takesOver = options.Waiting.Count > 0;
+        TimeSpan patience = takesOver ? s_successorPatience : TimeSpan.Zero;
         long deadline = Environment.TickCount64 + (long)options.ConnectTimeout.TotalMilliseconds;
         ControlPlane control = ControlPlane.Open(log);
         ConnectionRegions? regions = null;
         DeviceServer? server = null;
         try
         {
-            regions = ConnectionRegions.Open(options.Connection, options.RegionDirectory, deadline, files);
+            regions = ConnectionRegions.Open(options.Connection, options.RegionDirectory, deadline, patience, files);
             server = new DeviceServer(control, regions, new ConnectionThread(regions, options.Serving, log, ended), log);
-            server.AddDevices(options, server._thread.Connect(deadline));
+            server.Begin(options, deadline);
             return server;
         }
         catch
         {
-            server?.Dispose();
+            server?.GiveUp(takesOver);
             regions?.Dispose();
             control.Dispose();
             throw;
@@ -101,46 +79,108 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>Looks whether the regions still have their size; to be called now and then.</summary>
     public void LookAtRegions() => _thread.LookAtRegions();
 
+    /// <summary>Whether the devices wait for another server when this one leaves.</summary>
+    public bool IsRecoverable => _devices.TrueForAll(device => device.IsRecoverable);
+
+    /// <summary>Whether no I/O is under way. Stopping a device whose I/O does not end would wait for it for ever.</summary>
+    public bool IsIdle => _devices.TrueForAll(device => device.Queue.Closed.IsSet || DeviceHolders.InFlight(device.Id) == 0);
+
     /// <summary>Which devices are in use, and by whom, in words; empty if none is.</summary>
     public IReadOnlyList<string> Users() =>
         [.. _devices.Where(device => !device.Queue.Closed.IsSet).SelectMany(device => DeviceHolders.Find(device.Id).Select(holder => $"{device.Path} is {holder}"))];
 
-    /// <summary>Stops and deletes the devices that are still there, whoever uses them.</summary>
+    /// <summary>Stops and deletes the devices that are still there, whoever uses them; but not one that waits for another server.</summary>
     public void Dispose()
     {
         foreach (BlockDevice device in _devices) Remove(device);
-        if (!_serving || _thread.Failure is not null) _thread.Stop();
+        End();
+    }
+
+    /// <summary>Lets go of the devices, which wait for another server from now on. No command is needed for that, so nothing can hold it up.</summary>
+    public void Leave()
+    {
+        // Where every tag has been aborted the driver wants no server any more: the device was stopped, or another server is expected.
+        foreach (BlockDevice device in _devices.Where(device => !device.Queue.Closed.IsSet)) LogLeft(_log, device.Path);
+        End();
+    }
+
+    /// <summary>Whether the driver has no such device any more, so that what is known of it may go.</summary>
+    /// <param name="device">One of the devices, after <see cref="Dispose"/> or <see cref="Leave"/>.</param>
+    public static bool IsGone(BlockDevice device) => !DeviceDirectory.Ids().Contains(device.Id);
+
+    private void Begin(ServerOptions options, long deadline)
+    {
+        if (options.Waiting.Count > 0)
+        {
+            TakeOver(options, _thread.Connect(deadline));
+            return;
+        }
+
+        RefuseBesideWaiting(_control, options);
+        AddDevices(options, _thread.Connect(deadline));
+    }
+
+    private void GiveUp(bool takesOver)
+    {
+        if (takesOver) Leave();
+        else Dispose();
+    }
+
+    private void End()
+    {
+        _thread.Stop();
         _thread.Join();
+        foreach (BlockDevice device in _devices) device.Queue.Dispose();
         _thread.Dispose();
         _bounce?.Dispose();
         _regions.Dispose();
         _control.Dispose();
     }
 
+    /// <summary>Two block devices of one disk, and one of them waiting with old writes: that must not come to pass.</summary>
+    private static void RefuseBesideWaiting(ControlPlane control, ServerOptions options)
+    {
+        uint fingerprint = Ownership.Fingerprint(options.Connection, options.RegionDirectory);
+        foreach (int id in DeviceDirectory.Ids())
+        {
+            if (control.TryGetInfo(id) is not { } info || !Ownership.IsOurs(info) || !DeviceSummary.Waits(info) || Ownership.Connection(info) != fingerprint) continue;
+            throw new ProgramException(
+                ExitCode.Busy,
+                $"/dev/ublkb{id} of connection {options.Connection.Id} waits for a server: take it over ('muenblock-ublk recover {id}'), or give it up ('muenblock-ublk del --force {id}')");
+        }
+    }
+
     private void AddDevices(ServerOptions options, IReadOnlyList<DeviceGeometry> geometries)
     {
-        (ushort Device, DeviceGeometry Geometry)[] present =
-            [.. geometries.Select((geometry, device) => ((ushort)device, geometry)).Where(pair => pair.geometry.Blocks != 0)];
+        (byte Device, DeviceGeometry Geometry)[] present =
+            [.. geometries.Select((geometry, device) => ((byte)device, geometry)).Where(pair => pair.geometry.Blocks != 0)];
         if (present.Length == 0) throw new ProgramException(ExitCode.Peer, $"connection {options.Connection.Id}: the server exports no device with any blocks");
 
-        // Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.
-        bool mergesByBytes = _thread.ServerFeatures == PeerFeatures.None && options.Serving.OffsetUnit == OffsetUnit.Sectors;
         var layout = BufferLayout.Cut(
-            _regions.Buffer.Length, present.Length, _thread.MostInFlight, present.Min(pair => pair.Geometry.MostBytes), mergesByBytes, options.Depth, options.LargestIo);
+            _regions.Buffer.Length, present.Length, _thread.MostInFlight, present.Min(pair => pair.Geometry.MostBytes), MergesByBytes(options), options.Depth, options.LargestIo);
         for (int index = 0; index < present.Length; index++)
         {
             int wanted = options.Id < 0 ? -1 : options.Id + index;
-            _devices.Add(BlockDevice.Add(_control, wanted, present[index].Device, index, present[index].Geometry, layout, options.ReadOnly));
+            ulong mark = Ownership.Mark(present[index].Device, options.Serving.OffsetUnit, Ownership.Fingerprint(options.Connection, options.RegionDirectory));
+            _devices.Add(BlockDevice.Add(_control, wanted, mark, index, present[index].Geometry, layout, options.ReadOnly));
         }
 
-        _serving = true;
-        _bounce = Bounce(layout);
-        _thread.Assign(layout, [.. _devices.Select(device => device.Queue)], _bounce);
+        Assign(layout);
         foreach (BlockDevice device in _devices)
         {
             device.Start();
             LogStarted(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo);
         }
+    }
+
+    /// <summary>Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.</summary>
+    private bool MergesByBytes(ServerOptions options) => _thread.ServerFeatures == PeerFeatures.None && options.Serving.OffsetUnit == OffsetUnit.Sectors;
+
+    private void Assign(BufferLayout layout)
+    {
+        _serving = true;
+        _bounce = Bounce(layout);
+        _thread.Assign(layout, [.. _devices.Select(device => device.Queue)], _bounce);
     }
 
     /// <summary>What stands in for the buffer where the driver, which copies to and from it, cannot reach it.</summary>
@@ -168,7 +208,7 @@ internal sealed partial class DeviceServer : IDisposable
     {
         try
         {
-            if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsOurs(info)) return;
+            if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsOurs(info) || DeviceSummary.Waits(info)) return;
             if (!device.Queue.Closed.IsSet) device.Stop();
             if (!_serving || _thread.Failure is not null) device.Queue.Dispose();
             if (!device.Queue.Closed.Wait(s_closePatience)) LogNotClosed(_log, device.Path);
@@ -188,6 +228,12 @@ internal sealed partial class DeviceServer : IDisposable
 
     [LoggerMessage(32, LogLevel.Error, "{Path}: not removed: {Reason}")]
     private static partial void LogNotRemoved(ILogger log, string path, string reason);
+
+    [LoggerMessage(36, LogLevel.Warning, "{Path}: left; its I/O waits for another server ('muenblock-ublk recover')")]
+    private static partial void LogLeft(ILogger log, string path);
+
+    [LoggerMessage(37, LogLevel.Information, "{Path}: taken over; device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes")]
+    private static partial void LogTakenOver(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo);
 
     [LoggerMessage(33, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} can be pinned: the driver copies to and from the buffer itself")]
     private static partial void LogPinned(ILogger log, uint connection, string name);

@@ -72,4 +72,38 @@ public sealed class BufferLayoutTests
                 }
             },
             iter: 20_000);
+
+    [Fact]
+    public void What_fitted_when_the_devices_were_added_fits_again_with_the_same_tags_and_sizes() =>
+        Gen.Select(Gen.ULong[1, 65536], Gen.Int[1, 256], Gen.UInt[1, 4096], Gen.Bool).Sample(
+            (pages, devices, mostInFlight, merges) =>
+            {
+                BufferLayout added;
+                try
+                {
+                    added = BufferLayout.Cut(pages * 4096, devices, mostInFlight, ulong.MaxValue, merges, depth: null, largestIo: null);
+                }
+                catch (ProgramException)
+                {
+                    return;
+                }
+
+                Assert.Equal(added, BufferLayout.Keep(pages * 4096, devices, mostInFlight, merges, added.Depth, added.LargestSlotIo));
+                if (devices > 1)
+                {
+                    var fewer = BufferLayout.Keep(pages * 4096, devices - 1, mostInFlight, merges, added.Depth, added.LargestSlotIo);
+                    Assert.Equal((added.Depth, added.SlotSize), (fewer.Depth, fewer.SlotSize));
+                }
+            });
+
+    [Theory]
+    [InlineData(8 << 20, 1020u, false, "do not fit into the buffer of 8388608 bytes: give the connection the regions")]
+    [InlineData(16 << 20, 63u, false, "do not fit into channels of 63 requests")]
+    [InlineData(16 << 20, 1020u, true, "needs a page between them")]
+    public void Devices_that_do_not_fit_any_more_are_refused_by_what_is_missing(int length, uint mostInFlight, bool merges, string phrase)
+    {
+        ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Keep((ulong)length, 1, mostInFlight, merges, 64, 256 << 10));
+        Assert.Equal(ExitCode.Resource, failure.ExitCode);
+        Assert.Contains(phrase, failure.Message, StringComparison.Ordinal);
+    }
 }

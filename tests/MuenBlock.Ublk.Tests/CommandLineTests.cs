@@ -1,4 +1,5 @@
 using System.Text.Json;
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Cli;
 using MuenBlock.Ublk.Control;
@@ -17,6 +18,9 @@ public sealed class CommandLineTests
     [InlineData("features --yaml", "--yaml", "'muenblock-ublk features --help'")]
     [InlineData("del", "name the devices to delete, or give --all", "'muenblock-ublk del --help'")]
     [InlineData("del 0 --all", "name the devices to delete, or give --all", "'muenblock-ublk del --help'")]
+    [InlineData("recover", "name the devices to take over, or give --all", "'muenblock-ublk recover --help'")]
+    [InlineData("recover 0 --all", "name the devices to take over, or give --all", "'muenblock-ublk recover --help'")]
+    [InlineData("recover zero", "'zero' is no ublk block device", "give its number, or /dev/ublkbN")]
     [InlineData("del zero", "'zero' is no ublk block device", "give its number, or /dev/ublkbN")]
     [InlineData("del 0 -1", "'-1' is no ublk block device", "give its number")]
     [InlineData("del /dev/sda", "'/dev/sda' is no ublk block device", "give its number")]
@@ -36,6 +40,7 @@ public sealed class CommandLineTests
     [Theory]
     [InlineData("--help", "features")]
     [InlineData("del --help", "--all")]
+    [InlineData("recover --help", "--region-dir")]
     [InlineData("list --help", "--json")]
     [InlineData("features --help", "--json")]
     [InlineData("--version", "0.")]
@@ -54,11 +59,13 @@ public sealed class CommandLineTests
         Assert.Equal((0, "no ublk devices\n", string.Empty), Run("list"));
         Assert.Equal((0, "{\"devices\":[]}\n", string.Empty), Run("list --json"));
         Assert.Equal((0, string.Empty, string.Empty), Run("del --all"));
+        Assert.Equal((0, string.Empty, string.Empty), Run("recover --all"));
     }
 
     [Theory]
     [InlineData("features")]
     [InlineData("del 3")]
+    [InlineData("recover 3")]
     public void Without_a_driver_one_line_says_what_to_do(string arguments)
     {
         Assert.SkipWhen(File.Exists(ControlPlane.Path), "this machine has the driver");
@@ -116,12 +123,13 @@ public sealed class CommandLineTests
     [Fact]
     public void Devices_are_listed_in_columns()
     {
-        string table = ListCommand.FormatTable([Ours(3), Foreign(4), Ours(5) with { Record = null }]);
+        string table = ListCommand.FormatTable([Ours(3), Foreign(4), Ours(5) with { Record = null }, Waiting(6)]);
         string expected = """
-            DEVICE       STATE     SERVER  SIZE    BLOCK  ACCESS  DEPTH  MAX-IO  CONNECTION
-            /dev/ublkb3  live      77      1.5GiB  4KiB   ro      64     1MiB    1:a:b:c device 2
-            /dev/ublkb4  quiesced  none    0B      512B   rw      128    512KiB  (another program's)
-            /dev/ublkb5  live      77      1.5GiB  4KiB   ro      64     1MiB    (its record is lost) device 2
+            DEVICE       STATE        SERVER  SIZE    BLOCK  ACCESS  DEPTH  MAX-IO  CONNECTION
+            /dev/ublkb3  live         77      1.5GiB  4KiB   ro      64     1MiB    1:a:b:c device 2
+            /dev/ublkb4  quiesced     none    0B      512B   rw      128    512KiB  (another program's)
+            /dev/ublkb5  live         77      1.5GiB  4KiB   ro      64     1MiB    (its record is lost) device 2
+            /dev/ublkb6  recoverable  none    1.5GiB  4KiB   ro      64     1MiB    1:a:b:c device 2
 
             """;
         Assert.Equal(expected, table);
@@ -186,10 +194,18 @@ public sealed class CommandLineTests
             HardwareQueues = 1,
             QueueDepth = 64,
             LargestIoBytes = 1 << 20,
-            ServerFlags = Ownership.Mark(2),
+            ServerFlags = Ownership.Mark(2, OffsetUnit.Sectors, 0),
         },
         new DeviceParameters { Types = ParameterTypes.Basic, Basic = new BasicParameters { Attributes = DeviceAttributes.ReadOnly, LogicalBlockShift = 12, DeviceSectors = 3 << 20 } },
         DeviceRecordTests.Example(id));
+
+    private static DeviceSummary Waiting(int id)
+    {
+        DeviceSummary served = Ours(id);
+        DeviceInfo info = served.Info;
+        info.State = DeviceState.Quiesced;
+        return served with { Info = info };
+    }
 
     private static DeviceSummary Foreign(int id) => new(
         new DeviceInfo { DeviceId = (uint)id, State = DeviceState.Quiesced, ServerPid = 12, HardwareQueues = 2, QueueDepth = 128, LargestIoBytes = 512 << 10 },

@@ -18,6 +18,7 @@ public sealed class DeviceRecordTests : IDisposable
                 RegionDirectory = directory,
                 DeviceIndex = index,
                 LogFile = log,
+                Options = "--wait poll",
                 Started = started,
             });
 
@@ -87,6 +88,7 @@ public sealed class DeviceRecordTests : IDisposable
               "regionDirectory": "/dev/shm",
               "deviceIndex": 2,
               "logFile": null,
+              "options": "--spin 50",
               "started": "2026-01-02T03:04:05+00:00"
             }
             """;
@@ -126,6 +128,15 @@ public sealed class DeviceRecordTests : IDisposable
         Assert.Equal(Example(5), DeviceRecord.TryLoad(5, Folder));
     }
 
+    [Theory]
+    [InlineData("/run/muenblock/server-12.log", true)]
+    [InlineData("/run/muenblock/mine.log", false)]
+    [InlineData("/run/muenblock/server-12.log.old", false)]
+    [InlineData("/var/log/server-12.log", false)]
+    [InlineData("/run/muenblock/sub/server-12.log", false)]
+    public void A_log_that_nobody_named_is_told_by_its_place(string path, bool isServerLog) =>
+        Assert.Equal(isServerLog, DeviceRecord.IsServerLog(path));
+
     private byte[] Save(DeviceRecord record, out string file)
     {
         record.Save(Folder);
@@ -142,6 +153,7 @@ public sealed class DeviceRecordTests : IDisposable
         RegionDirectory = "/dev/shm",
         DeviceIndex = 2,
         LogFile = log,
+        Options = "--spin 50",
         Started = new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.Zero),
     };
 }

@@ -189,11 +189,94 @@ public sealed class DeviceRemovalTests : IDisposable
         _machine.At(1, () => _machine.Alive.Clear());
         using var output = new StringWriter();
         using var errors = new StringWriter();
-        ProgramException failure = Assert.Throws<ProgramException>(() => DeleteCommand.Delete([0, 1, 2], _removal.Remove, output, errors));
+        ProgramException failure = Assert.Throws<ProgramException>(() => DeleteCommand.Delete([0, 1, 2], id => _removal.Remove(id), output, errors));
         Assert.StartsWith("/dev/ublkb1 is mounted", failure.Message, StringComparison.Ordinal);
         Assert.StartsWith("muenblock-ublk: /dev/ublkb0 is mounted", errors.ToString(), StringComparison.Ordinal);
         Assert.Equal("/dev/ublkb2\n", output.ToString());
         Assert.Equal([0, 1], _driver.Devices.Keys.Order());
+    }
+
+    // STOP_DEV would wait for it, and nothing else could be done with the device any more.
+    [Fact]
+    public void A_device_whose_IO_does_not_end_is_not_stopped()
+    {
+        _machine.Servers.Add(0);
+        _machine.Stuck[0] = 3;
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(0));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.Contains("busy with 3 I/O(s) that do not end: its backend may not answer", failure.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(_driver.Sent, sent => sent.Operation is UblkCommands.TryStopDevice or UblkCommands.StopDevice);
+    }
+
+    [Fact]
+    public void A_waiting_device_that_is_in_use_is_refused_and_it_is_said_what_can_be_done()
+    {
+        _driver.Put(0, DeviceState.Quiesced, pid: Server);
+        _driver.Open.Add(0);
+        _machine.UserPhrases = ["mounted on /mnt"];
+        Assert.Contains("'muenblock-ublk recover' gives it one, 'del --force' gives it up", Assert.Throws<ProgramException>(() => _removal.Remove(0)).Message, StringComparison.Ordinal);
+        _removal.Remove(0, force: true);
+        Assert.Empty(_driver.Devices);
+    }
+
+    [Fact]
+    public void By_force_a_device_in_use_goes_in_order_if_its_server_ends_what_is_under_way()
+    {
+        _machine.Servers.Add(0);
+        _driver.Open.Add(0);
+        _machine.At(100, () => _machine.Servers.Clear());
+        _machine.At(200, () => _machine.Alive.Clear());
+        _removal.Remove(0, force: true);
+        Assert.Empty(_driver.Devices);
+        Assert.Empty(_machine.Killed);
+    }
+
+    [Fact]
+    public void By_force_a_server_that_does_not_end_its_IO_is_killed_before_the_device_is_stopped()
+    {
+        _machine.Servers.Add(0);
+        _machine.Stuck[0] = 3;
+        _driver.Answer = sent =>
+        {
+            if (sent.Operation == UblkCommands.StopDevice) Assert.Equal([Server], _machine.Killed);
+            return null;
+        };
+        _removal.Remove(0, force: true);
+        Assert.Empty(_driver.Devices);
+        Assert.Empty(_machine.Records);
+        Assert.Contains(_driver.Sent, sent => sent.Operation == UblkCommands.StopDevice);
+    }
+
+    [Fact]
+    public void By_force_a_server_is_killed_that_lets_a_stop_take_too_long()
+    {
+        using ControlPlane impatient = _driver.OpenPlane(TimeSpan.FromMilliseconds(20));
+        _machine.Servers.Add(0);
+        _driver.Answer = sent => sent.Operation == UblkCommands.StopDevice && _machine.Killed.Count == 0 ? FakeDriver.Cancelled : null;
+        new DeviceRemoval(impatient, _machine).Remove(0, force: true);
+        Assert.Equal([Server], _machine.Killed);
+        Assert.Empty(_driver.Devices);
+    }
+
+    [Fact]
+    public void A_process_that_is_not_the_devices_server_is_not_killed()
+    {
+        _machine.Stuck[0] = 3;
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(0, force: true));
+        Assert.Contains("not ours to kill", failure.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(_driver.Sent, sent => sent.Operation == UblkCommands.StopDevice);
+    }
+
+    [Fact]
+    public void A_server_that_cannot_even_be_killed_is_named_and_the_device_is_as_it_was()
+    {
+        _machine.Servers.Add(0);
+        _machine.Stuck[0] = 3;
+        _machine.Mortal = false;
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(0, force: true));
+        Assert.Equal(ExitCode.Kernel, failure.ExitCode);
+        Assert.Contains("/dev/ublkb0 is as it was: its server (process 100) was killed, but has not ended after 30 s", failure.Message, StringComparison.Ordinal);
+        Assert.Equal(DeviceState.Live, _driver.Devices[0].State);
     }
 
     private sealed class FakeMachine(FakeDriver driver) : IRemovalMachine
@@ -205,6 +288,14 @@ public sealed class DeviceRemovalTests : IDisposable
         public HashSet<int> Servers { get; } = [];
 
         public HashSet<int> Alive { get; } = [];
+
+        /// <summary>I/Os that do not end while their device has a server.</summary>
+        public Dictionary<int, long> Stuck { get; } = [];
+
+        public List<int> Killed { get; } = [];
+
+        /// <summary>Whether a server that is killed ends.</summary>
+        public bool Mortal { get; set; } = true;
 
         public string[] UserPhrases { get; set; } = [];
 
@@ -224,6 +315,21 @@ public sealed class DeviceRemovalTests : IDisposable
         public IReadOnlyList<int> Ids() => [.. driver.Devices.Keys.Order()];
 
         public IReadOnlyList<string> Users(int id) => driver.Open.Contains(id) ? UserPhrases : [];
+
+        public long InFlight(int id) => Stuck.GetValueOrDefault(id);
+
+        public bool IsEnding(int pid) => !Alive.Contains(pid);
+
+        public bool TryKillServer(int id, int pid)
+        {
+            if (!Servers.Contains(id)) return false;
+            Killed.Add(pid);
+            if (!Mortal) return true;
+            Alive.Remove(pid);
+            Servers.Clear();
+            foreach (int other in driver.Devices.Keys.ToArray()) driver.Put(other, DeviceState.Quiesced, pid);
+            return true;
+        }
 
         public bool HasServer(int id) => Servers.Contains(id);
 

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging.Abstractions;
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
 
@@ -45,7 +46,7 @@ public sealed class DriverTests : IDisposable
         DeviceInfo info = _control.TryGetInfo(id)!.Value;
         Assert.Equal(DeviceState.Dead, info.State);
         Assert.True(Ownership.IsOurs(info));
-        Assert.Equal(5, Ownership.DeviceIndex(info));
+        Assert.Equal((5, OffsetUnit.Bytes, 77u), (Ownership.DeviceIndex(info), Ownership.Unit(info), Ownership.Connection(info)));
         Assert.Contains(id, DeviceDirectory.Ids());
         _control.SetParameters(id, MemoryServer.Parameters(Size));
         DeviceParameters parameters = _control.GetParameters(id);
@@ -231,7 +232,7 @@ public sealed class DriverTests : IDisposable
             QueueDepth = MemoryServer.Depth,
             LargestIoBytes = MemoryServer.SlotSize,
             Flags = flags,
-            ServerFlags = Ownership.Mark(5),
+            ServerFlags = Ownership.Mark(5, OffsetUnit.Bytes, 77),
             ServerPid = Environment.ProcessId,
         });
         _added.Add((int)info.DeviceId);
@@ -257,6 +258,12 @@ public sealed class DriverTests : IDisposable
         public IReadOnlyList<int> Ids() => machine.Ids();
 
         public IReadOnlyList<string> Users(int id) => machine.Users(id);
+
+        public long InFlight(int id) => machine.InFlight(id);
+
+        public bool TryKillServer(int id, int pid) => false;
+
+        public bool IsEnding(int pid) => true;
 
         public bool HasServer(int id) => machine.HasServer(id);
 

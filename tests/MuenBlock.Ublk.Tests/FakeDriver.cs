@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Ublk.Control;
 using static Tmds.Linux.LibC;
 
@@ -48,7 +49,7 @@ internal sealed class FakeDriver
     public ControlPlane OpenPlane(TimeSpan? deadline = null, ILogger? log = null, FakeSystem? system = null) => new(
         OpenRing, Open.Contains, new SystemFiles(system?.Root ?? "/nowhere"), log ?? Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, deadline);
 
-    public void Put(int id, DeviceState state = DeviceState.Live, int pid = 100, bool ours = true) => Devices[id] = new DeviceInfo
+    public void Put(int id, DeviceState state = DeviceState.Live, int pid = 100, bool ours = true, byte device = 0, uint connection = 0) => Devices[id] = new DeviceInfo
     {
         DeviceId = (uint)id,
         State = state,
@@ -56,7 +57,7 @@ internal sealed class FakeDriver
         HardwareQueues = 1,
         QueueDepth = 64,
         LargestIoBytes = 1 << 20,
-        ServerFlags = ours ? Ownership.Mark(0) : 0,
+        ServerFlags = ours ? Ownership.Mark(device, OffsetUnit.Sectors, connection) : 0,
     };
 
     private unsafe int Run(uint operation, in ControlCommand command)
@@ -112,7 +113,7 @@ internal sealed class FakeDriver
                 device.State = DeviceState.Dead;
                 device.ServerPid = -1;
                 break;
-            case UblkCommands.DeleteDevice:
+            case UblkCommands.DeleteDevice or UblkCommands.DeleteDeviceAsync:
                 Devices.Remove(id);
                 return 0;
             default:

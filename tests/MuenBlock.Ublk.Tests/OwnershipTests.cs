@@ -1,23 +1,44 @@
 using System.Text;
 using CsCheck;
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Ublk.Control;
 
 namespace MuenBlock.Ublk.Tests;
 
 public sealed class OwnershipTests
 {
+    private const uint MostFingerprint = (1u << 23) - 1;
+
+    private static readonly Gen<(byte Device, OffsetUnit Unit, uint Connection)> s_marks =
+        Gen.Select(Gen.Byte, Gen.OneOf(Gen.Const(OffsetUnit.Sectors), Gen.Const(OffsetUnit.Bytes)), Gen.UInt[0, MostFingerprint]);
+
     [Fact]
-    public void What_bears_our_mark_is_ours_and_tells_its_device() =>
-        Gen.UShort.Sample(device =>
+    public void What_bears_our_mark_is_ours_and_tells_its_device_its_unit_and_its_connection() =>
+        s_marks.Sample(mark =>
         {
-            var info = new DeviceInfo { ServerFlags = Ownership.Mark(device) };
-            return Ownership.IsOurs(info) && Ownership.DeviceIndex(info) == device;
+            var info = new DeviceInfo { ServerFlags = Ownership.Mark(mark.Device, mark.Unit, mark.Connection) };
+            return Ownership.IsOurs(info) && (Ownership.DeviceIndex(info), Ownership.Unit(info), Ownership.Connection(info)) == mark;
         });
 
     [Fact]
     public void What_differs_in_one_bit_of_the_mark_is_not_ours() =>
-        Gen.Select(Gen.UShort, Gen.Int[16, 63]).Sample((device, bit) =>
-            !Ownership.IsOurs(new DeviceInfo { ServerFlags = Ownership.Mark(device) ^ (1ul << bit) }));
+        Gen.Select(s_marks, Gen.Int[32, 63]).Sample((mark, bit) =>
+            !Ownership.IsOurs(new DeviceInfo { ServerFlags = Ownership.Mark(mark.Device, mark.Unit, mark.Connection) ^ (1ul << bit) }));
+
+    [Fact]
+    public void Another_region_or_another_place_is_another_connection()
+    {
+        uint known = Ownership.Fingerprint(ConnectionString.Parse("1:a:b:c"), "/dev/shm/x");
+        Assert.Equal(known, Ownership.Fingerprint(ConnectionString.Parse("7:a:b:c:1:2"), "/dev/shm/x/"));
+        foreach ((string connection, string directory) in new[] { ("1:a:b:d", "/dev/shm/x"), ("1:b:a:c", "/dev/shm/x"), ("1:a:b:c", "/dev/shm/y"), ("1:xa:b:c", "/dev/shm") })
+            Assert.NotEqual(known, Ownership.Fingerprint(ConnectionString.Parse(connection), directory));
+    }
+
+    // The kernel keeps it while programs are replaced: a later version must find the same.
+    [Fact]
+    public void The_fingerprint_does_not_depend_on_the_program() =>
+        Assert.Equal(7707309u, Ownership.Fingerprint(ConnectionString.Parse("1:a:b:c"), "/dev/shm"));
 
     [Fact]
     public void Other_servers_leave_the_flags_at_zero_and_are_not_taken_for_us() => Assert.False(Ownership.IsOurs(default));
@@ -25,8 +46,8 @@ public sealed class OwnershipTests
     [Fact]
     public void The_mark_can_be_read_in_a_dump()
     {
-        byte[] bytes = BitConverter.GetBytes(Ownership.Mark(0));
+        byte[] bytes = BitConverter.GetBytes(Ownership.Mark(0, OffsetUnit.Sectors, 0));
         Array.Reverse(bytes);
-        Assert.Equal("MUENBK\0\0", Encoding.ASCII.GetString(bytes));
+        Assert.Equal("MUEN\0\0\0\0", Encoding.ASCII.GetString(bytes));
     }
 }

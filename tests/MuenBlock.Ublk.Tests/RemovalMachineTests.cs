@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using MuenBlock.Ublk.Control;
 
 namespace MuenBlock.Ublk.Tests;
@@ -24,6 +25,52 @@ public sealed class RemovalMachineTests : IDisposable
         Assert.False(_machine.IsAlive(13));
     }
 
+    // The flags are the seventh field after the command, the time of the start the twentieth; PF_EXITING is 4.
+    [Theory]
+    [InlineData("S 1 12 12 0 -1 1077936128 1 2 3 4 5 6 7 8 20 0 9 0 4711", "0000000000000000", "0000000000000000", false)]
+    [InlineData("S 1 12 12 0 -1 1077936128 1 2 3 4 5 6 7 8 20 0 9 0 4711", "0000000000004000", "0000000000000000", false)]
+    [InlineData("S 1 12 12 0 -1 1077936128 1 2 3 4 5 6 7 8 20 0 9 0 4711", "0000000000000100", "0000000000000000", true)]
+    [InlineData("S 1 12 12 0 -1 1077936128 1 2 3 4 5 6 7 8 20 0 9 0 4711", "0000000000000000", "0000000000000100", true)]
+    [InlineData("R 1 12 12 0 -1 1077936132 1 2 3 4 5 6 7 8 20 0 9 0 4711", "0000000000000000", "0000000000000000", true)]
+    [InlineData("Z 1 12 12 0 -1 1077936132 1 2 3 4 5 6 7 8 20 0 9 0 4711", "0000000000000000", "0000000000000000", true)]
+    public void A_process_that_was_killed_is_ending_before_it_has_ended(string stat, string thread, string group, bool ending)
+    {
+        _files.Write("/proc/12/stat", $"12 (a) b) {stat} 1 2\n");
+        _files.Write("/proc/12/status", $"Name:\ta\nSigPnd:\t{thread}\nShdPnd:\t{group}\nSigBlk:\tffffffffffffffff\n");
+        Assert.Equal(ending, _machine.IsEnding(12));
+        Assert.True(_machine.IsEnding(13));
+        Assert.Equal(4711ul, ServerProcess.StartTime(new SystemFiles(_files.Root), 12));
+        Assert.Null(ServerProcess.StartTime(new SystemFiles(_files.Root), 13));
+    }
+
+    [Fact]
+    public void A_process_that_does_not_have_the_device_open_is_not_killed()
+    {
+        using Process innocent = Process.Start("sleep", "60");
+        try
+        {
+            Assert.False(RemovalMachine.This.TryKillServer(0, innocent.Id));
+            Assert.False(RemovalMachine.This.IsEnding(innocent.Id));
+        }
+        finally
+        {
+            innocent.Kill();
+            innocent.WaitForExit();
+        }
+
+        Assert.True(RemovalMachine.This.IsEnding(innocent.Id));
+    }
+
+    [Theory]
+    [InlineData("       3        4\n", 7)]
+    [InlineData("0 0\n", 0)]
+    [InlineData("", 0)]
+    public void IOs_under_way_are_reads_and_writes(string text, long count)
+    {
+        _files.Write("/sys/block/ublkb3/inflight", text);
+        Assert.Equal(count, new DeviceHolders(new SystemFiles(_files.Root), new OpenFiles(new SystemFiles(_files.Root), _ => null)).CountInFlight(3));
+    }
+
     [Theory]
     [InlineData("/sys/class/ublk-char/ublkc3/dev", false, true)]
     [InlineData("/sys/block/ublkb3/dev", false, true)]
@@ -47,10 +94,11 @@ public sealed class RemovalMachineTests : IDisposable
         File.WriteAllText(own, "a");
         File.WriteAllText(users, "b");
         _machine.DeleteServerLog(DeviceRecordTests.Example(0, 77, users));
-        _machine.DeleteServerLog(DeviceRecordTests.Example(0, 78, own));
         Assert.True(File.Exists(own) && File.Exists(users));
-        _machine.DeleteServerLog(DeviceRecordTests.Example(0, 77, own));
-        _machine.DeleteServerLog(DeviceRecordTests.Example(0, 77, own));
+
+        // A successor adds to its predecessor's.
+        _machine.DeleteServerLog(DeviceRecordTests.Example(0, 78, own));
+        _machine.DeleteServerLog(DeviceRecordTests.Example(0, 78, own));
         Assert.False(File.Exists(own));
     }
 }

@@ -28,6 +28,7 @@ for value in -1 86401 x 1s ''; do add 2 "--stall-warning '$value' is not a time:
 add 2 "--log-file" --log-file
 add 2 "'perhaps'" --read-only=perhaps
 add 2 "'perhaps'" --foreground=perhaps
+add 2 "'perhaps'" --recover=perhaps
 add 2 "--frobnicate" --device disk:1 --frobnicate
 add 2 "--create-regions" --create-regions    # the backend's option
 
@@ -38,3 +39,5 @@ without_driver 3 "/dev/ublk-control" muenblock-ublk add --conn $conn --region-di
 without_driver 3 "/dev/ublk-control" muenblock-ublk add --conn $conn --region-dir "$t/regions" --foreground
 without_driver 3 "/dev/ublk-control" muenblock-ublk features
 without_driver 3 "/dev/ublk-control" muenblock-ublk del 0
+without_driver 3 "/dev/ublk-control" muenblock-ublk recover 0
+without_driver 3 "/dev/ublk-control" muenblock-ublk add --recover --conn $conn --region-dir "$t/regions"

@@ -11,6 +11,20 @@ for name in '' x 0x1 -1 +1 ' 0' 1.5 1048576 99999999999 ublkb ublkbx ublkc0 ublk
 done
 row 2 "'x' is no ublk block device" muenblock-ublk del 0 x
 
+row 2 "'perhaps'" muenblock-ublk del 0 --force=perhaps
+
+row 2 "name the devices to take over, or give --all" muenblock-ublk recover
+row 2 "name the devices to take over, or give --all" muenblock-ublk recover 0 --all
+row 2 "name the devices to take over, or give --all" muenblock-ublk recover --conn 1:a:b:c
+row 2 "'--frobnicate'" muenblock-ublk recover --frobnicate
+row 2 "'x' is no ublk block device" muenblock-ublk recover 0 x
+row 2 "3 fields instead of 4 or 6" muenblock-ublk recover 0 --conn 1:a:b
+row 2 "--region-dir is empty" muenblock-ublk recover 0 --region-dir ''
+row 2 "--connect-timeout 'x' is not a time" muenblock-ublk recover 0 --connect-timeout x
+row 2 "--spin 10001" muenblock-ublk recover --all --spin 10001
+row 2 "'loud'" muenblock-ublk recover --all --log-level loud
+row 2 "--depth" muenblock-ublk recover 0 --depth 4    # what the driver knows is not given again
+
 row 2 "'surplus'" muenblock-ublk list surplus
 row 2 "'--frobnicate'" muenblock-ublk list --frobnicate
 row 2 "'perhaps'" muenblock-ublk list --json=perhaps

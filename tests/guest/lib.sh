@@ -102,6 +102,15 @@ add() {
 }
 del() { timeout 60 muenblock-ublk del "$@" >/dev/null; }
 servers() { pgrep -x muenblock-ublk || true; }
+# recover ARG...: takes devices over, in the background as add does.
+recover() { timeout 90 muenblock-ublk recover "$@"; }
+kill_client() {    # without a notice of the shell
+    local pid
+    pid=$(servers)
+    kill -KILL "$pid"
+    [[ ${1-} == at-once ]] || wait_for 20 gone "$pid"
+}
+state() { muenblock-ublk list --json | jq -r ".devices[] | select(.id == ${1-0}) | .state"; }
 
 # queue DEVICE FILE: a value of a device's request queue.
 queue() { cat "/sys/block/${1##*/}/queue/$2"; }
@@ -159,10 +168,10 @@ clean_up_by_force() {
         awk '$2 ~ /^\/mnt\/./ { print $2 }' /proc/mounts | tac | xargs -r -n1 umount -l
         tail -n +2 /proc/swaps | awk '{ print $1 }' | xargs -r swapoff
         dmsetup ls | awk '{ print $1 }' | xargs -r -n1 timeout 20 dmsetup resume
-        timeout 20 muenblock-ublk del --all
+        timeout 40 muenblock-ublk del --all --force
         pkill -KILL "$PROGRAMS"
         sleep 1
-        timeout 20 muenblock-ublk del --all
+        timeout 40 muenblock-ublk del --all --force
         timeout 20 dmsetup remove_all --force
         losetup -D
         mounts_in_work | xargs -r -n1 umount -l

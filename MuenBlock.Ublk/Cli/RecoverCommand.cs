@@ -1,0 +1,151 @@
+using System.CommandLine;
+using Microsoft.Extensions.Logging;
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Ublk.Control;
+using MuenBlock.Ublk.Queues;
+
+namespace MuenBlock.Ublk.Cli;
+
+/// <summary>
+/// The verb <c>recover</c>: serves block devices again whose server has died. Each connection gets a process of its own, so that one whose
+/// backend is missing does not hold up the others.
+/// </summary>
+internal static class RecoverCommand
+{
+    private const string Verb = "recover";
+
+    private static readonly Argument<string[]> s_ids = new("ID") { Description = "The N of /dev/ublkbN, or that path; all devices of its connection are taken over. May repeat.", Arity = ArgumentArity.ZeroOrMore };
+    private static readonly Option<bool> s_all = new("--all") { Description = "Take over every device of muenblock-ublk that has lost its server." };
+    private static readonly Option<string[]> s_connections = MakeConnections();
+    private static readonly Option<string> s_regionDirectory = CommonOptions.RegionDirectoryOption();
+
+    /// <summary>The verb, for the command line.</summary>
+    public static Command Create()
+    {
+        var command = new Command(Verb, "Serve block devices again whose server has died or was told to leave, and print their paths. Their users have been waiting and see no error.")
+        {
+            s_ids, s_all, s_connections, s_regionDirectory,
+        };
+        foreach (Option option in ServingArguments.Options) command.Add(option);
+        command.SetAction(parsed => (int)Recover(parsed));
+        return command;
+    }
+
+    /// <summary>Looks for devices that wait.</summary>
+    /// <param name="look">What to look for.</param>
+    internal static T Waiting<T>(Func<RecoveryPlan, T> look)
+    {
+        using ILoggerFactory logs = LineLog.ToStandardError(LogLevel.Warning);
+        using ControlPlane control = ControlPlane.Open(logs.CreateLogger(Verb));
+        return look(new RecoveryPlan(control, RemovalMachine.This));
+    }
+
+    /// <summary>Takes over connections one after the other. One that cannot be taken over does not keep the others from being.</summary>
+    /// <param name="ids">The devices.</param>
+    /// <param name="find">Finds a device's connection.</param>
+    /// <param name="serve">Takes over a connection.</param>
+    /// <param name="errors">Gets a line for each failure but the last, which is thrown.</param>
+    internal static ExitCode Recover(IEnumerable<int> ids, Func<int, WaitingConnection> find, Func<int, WaitingConnection, ExitCode> serve, TextWriter errors)
+    {
+        var done = new HashSet<int>();
+        var code = ExitCode.Success;
+        ProgramException? failure = null;
+        foreach (int id in ids)
+        {
+            if (done.Contains(id)) continue;
+            try
+            {
+                WaitingConnection connection = find(id);
+                done.UnionWith(connection.Devices.Select(info => (int)info.DeviceId));
+                ExitCode ended = serve(id, connection);
+                if (ended != ExitCode.Success) code = ended;
+            }
+            catch (ProgramException e)
+            {
+                if (failure is not null) errors.WriteLine($"{CommandLine.Program}: {failure.Message}");
+                failure = e;
+            }
+        }
+
+        return failure is null ? code : throw failure;
+    }
+
+    private static ExitCode Recover(ParseResult parsed)
+    {
+        string[] names = parsed.GetValue(s_ids) ?? [];
+        bool all = parsed.GetValue(s_all);
+        if (all == (names.Length > 0)) throw new ProgramException(ExitCode.Usage, $"name the devices to take over, or give --all: see '{CommandLine.Program} {Verb} --help'");
+        int[] ids = [.. names.Select(DeleteCommand.ParseId).Distinct()];
+        ConnectionString[] given = [.. (parsed.GetValue(s_connections) ?? []).SelectMany(ConnectionString.ParseList)];
+        string? directory = parsed.GetValue(s_regionDirectory);
+        if (directory is { Length: 0 }) throw new ProgramException(ExitCode.Usage, "--region-dir is empty: name a directory");
+        var serving = ServingArguments.Read(parsed);
+        if (BackgroundServer.IsWanted) return Serve(parsed, ids[0], given, directory);
+        if (all && DeviceDirectory.Ids().Count == 0) return ExitCode.Success;
+
+        List<(int Id, WaitingConnection Connection)> found = [];
+        ProgramException? failure = null;
+        try
+        {
+            Waiting(plan =>
+            {
+                if (all) ids = [.. plan.Candidates()];
+                return Recover(ids, id => plan.Of(id, given, directory), (id, connection) => Note(id, connection), Console.Error);
+            });
+        }
+        catch (ProgramException e)
+        {
+            failure = e;
+        }
+
+        var code = ExitCode.Success;
+        if (serving.Foreground && found.Count > 1)
+            throw new ProgramException(ExitCode.Usage, $"--foreground takes over one connection at a time, and {found.Count} wait: name a device instead of --all");
+        foreach ((int id, WaitingConnection connection) in found)
+        {
+            ExitCode ended = serving.Foreground
+                ? Serve(parsed, id, [connection.Connection], connection.RegionDirectory)
+                : BackgroundServer.Launch([Verb, $"{id}", "--conn", connection.Connection.ToString(), "--region-dir", connection.RegionDirectory, .. ServingArguments.Given(parsed)]);
+            if (ended != ExitCode.Success) code = ended;
+        }
+
+        return failure is null ? code : throw failure;
+
+        ExitCode Note(int id, WaitingConnection connection)
+        {
+            found.Add((id, connection));
+            return ExitCode.Success;
+        }
+    }
+
+    /// <summary>Is the server of a connection.</summary>
+    private static ExitCode Serve(ParseResult parsed, int id, IReadOnlyList<ConnectionString> given, string? directory)
+    {
+        WaitingConnection waiting = Waiting(plan => plan.Of(id, given, directory));
+        var serving = ServingArguments.Read(parsed, waiting.Record?.Options);
+        ServerOptions[] options =
+        [
+            new ServerOptions
+            {
+                Connection = waiting.Connection,
+                RegionDirectory = waiting.RegionDirectory,
+                Waiting = waiting.Devices,
+                ConnectTimeout = serving.ConnectTimeout,
+                Serving = serving.Serving(waiting.Unit),
+                Recorded = serving.Recorded,
+            },
+        ];
+        return serving.Foreground
+            ? ForegroundServer.RunHere(() => options, serving.LogLevel)
+            : BackgroundServer.Serve(() => options, serving.LogLevel, serving.LogFile ?? waiting.Record?.LogFile);
+    }
+
+    private static Option<string[]> MakeConnections()
+    {
+        Option<string[]> option = CommonOptions.Connections();
+        option.Required = false;
+        option.Description = "The connection that the devices were added with, where their records are lost. May repeat, or hold several separated by commas.";
+        return option;
+    }
+}

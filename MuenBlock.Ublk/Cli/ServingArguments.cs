@@ -1,0 +1,126 @@
+using System.CommandLine;
+using Microsoft.Extensions.Logging;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Signals;
+using MuenBlock.Ublk.Control;
+using MuenBlock.Ublk.Queues;
+using MuenBlock.Ublk.Session;
+
+namespace MuenBlock.Ublk.Cli;
+
+/// <summary>
+/// How a process serves, whichever verb made it a server. What was said to one that died is in the devices' records, and holds for its
+/// successor where that is not told otherwise.
+/// </summary>
+internal sealed class ServingArguments
+{
+    private const double LeastIoTimeoutSeconds = 0.1; // a server may be kept from its CPU for so long by anything
+
+    private static readonly Option<string> s_wait = CommonOptions.WaitOption();
+    private static readonly Option<int> s_spin = CommonOptions.SpinOption();
+    private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
+    private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
+
+    private static readonly Option<string> s_ioTimeout = new("--io-timeout")
+    {
+        Description = "Let I/O fail if the server has not answered for so long, until it answers again. Default: wait for ever.",
+        HelpName = "SECONDS",
+    };
+
+    private static readonly Option<string> s_connectTimeout = new("--connect-timeout")
+    {
+        Description = "How long the server may take to appear, in seconds.",
+        HelpName = "SECONDS",
+        DefaultValueFactory = _ => "10",
+    };
+
+    private static readonly Option<bool> s_foreground = new("--foreground") { Description = "Serve in this process and log to standard error." };
+
+    private static readonly Option<string> s_logFile = new("--log-file")
+    {
+        Description = $"Where the serving process logs. Default: a file in {DeviceRecord.Directory}, which goes when the devices are deleted.",
+        HelpName = "FILE",
+    };
+
+    // What a successor goes on with. A time-out and a log are chosen anew.
+    private static readonly Option[] s_recorded = [s_ioTimeout, s_wait, s_spin, s_stallWarning, s_logLevel];
+
+    private ServingArguments()
+    {
+    }
+
+    /// <summary>The options, for the verbs that have them.</summary>
+    public static IReadOnlyList<Option> Options { get; } = [s_connectTimeout, s_ioTimeout, s_foreground, s_logFile, s_wait, s_spin, s_stallWarning, s_logLevel];
+
+    /// <summary>How the server is waited for.</summary>
+    public required WaitMode Wait { get; init; }
+
+    /// <summary>How long to look for work before sleeping.</summary>
+    public required TimeSpan Spin { get; init; }
+
+    /// <summary>How long I/O may take.</summary>
+    public required Patience Patience { get; init; }
+
+    /// <summary>The least severe lines that are logged.</summary>
+    public required LogLevel LogLevel { get; init; }
+
+    /// <summary>How long the server may take to appear.</summary>
+    public required TimeSpan ConnectTimeout { get; init; }
+
+    /// <summary>Whether this process is the server.</summary>
+    public required bool Foreground { get; init; }
+
+    /// <summary>Where a server in the background logs; null where nobody named a file.</summary>
+    public required string? LogFile { get; init; }
+
+    /// <summary>What was asked for, for the devices' records.</summary>
+    public required string Recorded { get; init; }
+
+    /// <summary>Reads the options.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="recorded">What a predecessor recorded; null without one.</param>
+    /// <exception cref="ProgramException">A value is out of its range.</exception>
+    public static ServingArguments Read(ParseResult parsed, string? recorded = null)
+    {
+        var predecessor = new Command("predecessor");
+        foreach (Option option in s_recorded) predecessor.Add(option);
+        ParseResult before = predecessor.Parse((recorded ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries));
+        bool usable = before.Errors.Count == 0;
+
+        return new ServingArguments
+        {
+            Wait = CommonOptions.ParseWait(Value(s_wait)),
+            Spin = CommonOptions.ParseSpin(Value(s_spin)),
+            Patience = ParsePatience(SourceOf(s_ioTimeout).GetValue(s_ioTimeout), Value(s_stallWarning)),
+            LogLevel = CommonOptions.ParseLogLevel(Value(s_logLevel)),
+            ConnectTimeout = CommonOptions.ParseSeconds("--connect-timeout", parsed.GetRequiredValue(s_connectTimeout)),
+            Foreground = parsed.GetValue(s_foreground),
+            LogFile = parsed.GetValue(s_logFile),
+            Recorded = string.Join(' ', s_recorded.SelectMany(option => Tokens(SourceOf(option), option))),
+        };
+
+        ParseResult SourceOf(Option option) => usable && !IsGiven(parsed, option) && IsGiven(before, option) ? before : parsed;
+
+        T Value<T>(Option<T> option) => SourceOf(option).GetRequiredValue(option);
+    }
+
+    /// <summary>The options as they were given, for another process.</summary>
+    /// <param name="parsed">The command line.</param>
+    public static IReadOnlyList<string> Given(ParseResult parsed) => [.. Options.SelectMany(option => Tokens(parsed, option))];
+
+    /// <summary>How a connection is used.</summary>
+    /// <param name="unit">What its offsets count.</param>
+    public ConnectionOptions Serving(OffsetUnit unit) => new(unit, Wait, Spin, Patience);
+
+    private static bool IsGiven(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
+
+    private static IEnumerable<string> Tokens(ParseResult parsed, Option option) =>
+        parsed.GetResult(option) is { Implicit: false } result ? [option.Name, .. result.Tokens.Select(token => token.Value)] : [];
+
+    private static Patience ParsePatience(string? ioTimeout, string stallWarning)
+    {
+        long fail = ioTimeout is null ? long.MaxValue : (long)CommonOptions.ParseSeconds("--io-timeout", ioTimeout, LeastIoTimeoutSeconds).TotalMilliseconds;
+        return new Patience(fail, CommonOptions.ParseStallWarning(stallWarning));
+    }
+}

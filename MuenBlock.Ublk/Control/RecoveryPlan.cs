@@ -1,0 +1,162 @@
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
+
+namespace MuenBlock.Ublk.Control;
+
+/// <summary>The devices of a connection that wait for a server. One process takes over all of them: a connection has one client.</summary>
+/// <param name="Connection">The connection.</param>
+/// <param name="RegionDirectory">Where its regions are.</param>
+/// <param name="Unit">What offsets count on it.</param>
+/// <param name="Record">The record of one of the devices; null if they are all lost.</param>
+/// <param name="Devices">The devices, in the order of their ids on the connection.</param>
+internal sealed record WaitingConnection(ConnectionString Connection, string RegionDirectory, OffsetUnit Unit, DeviceRecord? Record, IReadOnlyList<DeviceInfo> Devices);
+
+/// <summary>
+/// Finds out what is to be taken over after the death of a server: which devices wait, and what connection they belong to. The kernel
+/// itself knows the former and can confirm the latter, so nothing depends on the records being whole.
+/// </summary>
+/// <param name="control">The driver.</param>
+/// <param name="machine">What else is looked at.</param>
+internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machine)
+{
+    private const int LookMilliseconds = 10;
+
+    private static readonly TimeSpan s_glance = TimeSpan.FromSeconds(1); // a process that was just killed looks alive for a moment
+    private static readonly TimeSpan s_ending = TimeSpan.FromSeconds(30); // a dying server's last I/O, and the driver's own work after it
+
+    /// <summary>The devices that have no server, or lose it at this moment.</summary>
+    public IReadOnlyList<int> Candidates() =>
+    [
+        .. machine.Ids().Where(id => control.TryGetInfo(id) is { } info && Ownership.IsOurs(info)
+            && (DeviceSummary.Waits(info) || (info.State == DeviceState.Live && !IsServed(info)))),
+    ];
+
+    /// <summary>A connection's devices that wait.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="directory">Where its regions are.</param>
+    /// <returns>The devices; null if none waits.</returns>
+    public WaitingConnection? Of(ConnectionString connection, string directory)
+    {
+        uint fingerprint = Ownership.Fingerprint(connection, directory);
+        int first = Candidates().FirstOrDefault(id => control.TryGetInfo(id) is { } info && Ownership.Connection(info) == fingerprint, -1);
+        return first < 0 ? null : Of(first, [connection], directory);
+    }
+
+    /// <summary>The connection of a device that waits, or is about to, with all of that connection's devices.</summary>
+    /// <param name="id">The device.</param>
+    /// <param name="given">Connections that were named; the device's own may be among them.</param>
+    /// <param name="directory">The region directory that was named, or null.</param>
+    /// <exception cref="ProgramException">It does not wait, or what it belongs to is not known.</exception>
+    public WaitingConnection Of(int id, IReadOnlyList<ConnectionString> given, string? directory)
+    {
+        DeviceInfo named = Await(id);
+        DeviceRecord? record = machine.TryLoadRecord(id);
+        (ConnectionString connection, string found) = Identify(named, record, given, directory);
+
+        // Its siblings have lost the same server. One whose record is lost is found all the same.
+        var devices = new List<DeviceInfo> { named };
+        foreach (int other in machine.Ids().Where(other => other != id))
+        {
+            if (control.TryGetInfo(other) is not { } info || !Ownership.IsOurs(info) || Ownership.Connection(info) != Ownership.Connection(named)) continue;
+            if (!DeviceSummary.Waits(info) && (info.State != DeviceState.Live || info.ServerPid != named.ServerPid)) continue;
+            devices.Add(Await(other));
+            record ??= machine.TryLoadRecord(other);
+        }
+
+        foreach (IGrouping<byte, DeviceInfo> same in devices.GroupBy(info => Ownership.DeviceIndex(info)).Where(group => group.Count() > 1))
+        {
+            string paths = string.Join(" and ", same.Select(info => $"/dev/ublkb{info.DeviceId}"));
+            throw new ProgramException(ExitCode.Busy, $"{paths} both are device {same.Key} of connection {connection}: delete one of them ('muenblock-ublk del --force')");
+        }
+
+        return new WaitingConnection(connection, found, Ownership.Unit(named), record, [.. devices.OrderBy(info => Ownership.DeviceIndex(info))]);
+    }
+
+    private static (ConnectionString Connection, string Directory) Identify(in DeviceInfo info, DeviceRecord? record, IReadOnlyList<ConnectionString> given, string? directory)
+    {
+        string where = directory ?? record?.RegionDirectory ?? RegionDirectory.Default();
+        foreach (ConnectionString connection in (ConnectionString[])[.. given, .. Recorded(record)])
+        {
+            if (Ownership.Fingerprint(connection, where) == Ownership.Connection(info)) return (connection, Path.GetFullPath(where));
+        }
+
+        uint id = info.DeviceId;
+        if (given.Count > 0 || directory is not null)
+        {
+            throw new ProgramException(
+                ExitCode.Usage,
+                $"/dev/ublkb{id} was added with another connection than {string.Join(" or ", given.Concat(Recorded(record)).Distinct())} in {where}: name the --conn and the --region-dir that it was added with");
+        }
+
+        throw new ProgramException(
+            ExitCode.Resource,
+            $"what /dev/ublkb{id} belongs to is not known, as its record in {DeviceRecord.Directory} is lost or damaged: name its connection again, 'muenblock-ublk recover {id} --conn CONNECTION [--region-dir DIR]'");
+    }
+
+    private static IReadOnlyList<ConnectionString> Recorded(DeviceRecord? record)
+    {
+        try
+        {
+            return record is null ? [] : [ConnectionString.Parse(record.Connection)];
+        }
+        catch (ProgramException)
+        {
+            return []; // damaged: as good as lost
+        }
+    }
+
+    /// <summary>Waits until a device whose server has died is ready to be taken over.</summary>
+    private DeviceInfo Await(int id)
+    {
+        long start = machine.Milliseconds;
+        while (true)
+        {
+            DeviceInfo info = control.TryGetInfo(id)
+                ?? throw new ProgramException(ExitCode.NotFound, $"there is no /dev/ublkb{id}: 'muenblock-ublk list' shows the devices there are");
+            if (!Ownership.IsOurs(info)) throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's: recover it with that program");
+            if (DeviceSummary.Waits(info)) return info;
+            if (info.State != DeviceState.Live)
+                throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} was stopped, or never started: there is nothing to recover, 'muenblock-ublk del {id}' removes it");
+
+            bool served = IsServed(info);
+            if (machine.Milliseconds - start >= (served ? s_glance : s_ending).TotalMilliseconds)
+            {
+                throw served
+                    ? new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is served by process {info.ServerPid}: there is nothing to recover")
+                    : new ProgramException(ExitCode.Kernel, $"the server of /dev/ublkb{id} has died, but the kernel has not let go of it after {s_ending.TotalSeconds:0} s: try again; its log (dmesg) may say why");
+            }
+
+            machine.Sleep(LookMilliseconds);
+        }
+    }
+
+    private bool IsServed(in DeviceInfo info) => info.ServerPid > 0 && !machine.IsEnding(info.ServerPid);
+}
+
+/// <summary>What a <see cref="RecoveryPlan"/> looks at besides the driver.</summary>
+internal interface IRecoveryMachine
+{
+    /// <summary>A clock that never goes back.</summary>
+    long Milliseconds { get; }
+
+    /// <summary>Waits.</summary>
+    /// <param name="milliseconds">How long.</param>
+    void Sleep(int milliseconds);
+
+    /// <summary>The devices there are.</summary>
+    IReadOnlyList<int> Ids();
+
+    /// <summary>Whether there is such a process, which has not ended.</summary>
+    /// <param name="pid">The process.</param>
+    bool IsAlive(int pid);
+
+    /// <summary>Whether a process has ended, or is about to and cannot help it.</summary>
+    /// <param name="pid">The process.</param>
+    bool IsEnding(int pid);
+
+    /// <summary>A device's record, or null.</summary>
+    /// <param name="id">The device.</param>
+    DeviceRecord? TryLoadRecord(int id);
+}

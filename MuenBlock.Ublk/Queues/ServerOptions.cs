@@ -1,0 +1,38 @@
+using MuenBlock.Protocol;
+using MuenBlock.Ublk.Control;
+
+namespace MuenBlock.Ublk.Queues;
+
+/// <summary>What a connection's server is asked to do: to add devices, or to take over those that wait.</summary>
+internal sealed class ServerOptions
+{
+    /// <summary>The connection.</summary>
+    public required ConnectionString Connection { get; init; }
+
+    /// <summary>Where its regions are.</summary>
+    public required string RegionDirectory { get; init; }
+
+    /// <summary>The id of the first block device that is added; -1 for any.</summary>
+    public int Id { get; init; } = -1;
+
+    /// <summary>The queue depth of added devices, or null.</summary>
+    public int? Depth { get; init; }
+
+    /// <summary>The largest I/O of added devices in bytes, or null.</summary>
+    public uint? LargestIo { get; init; }
+
+    /// <summary>Whether added devices are read-only even if the server would let them be written.</summary>
+    public bool ReadOnly { get; init; }
+
+    /// <summary>The devices to take over, in the order of their ids on the connection; none to add new ones.</summary>
+    public IReadOnlyList<DeviceInfo> Waiting { get; init; } = [];
+
+    /// <summary>How long the server may take to appear.</summary>
+    public required TimeSpan ConnectTimeout { get; init; }
+
+    /// <summary>How the connection is used.</summary>
+    public required ConnectionOptions Serving { get; init; }
+
+    /// <summary>The same as options of the command line, for the devices' records.</summary>
+    public required string Recorded { get; init; }
+}

@@ -1,0 +1,196 @@
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Ublk.Cli;
+using MuenBlock.Ublk.Control;
+
+namespace MuenBlock.Ublk.Tests;
+
+/// <summary>What is taken over, and what it belongs to, whatever became of the records.</summary>
+public sealed class RecoveryPlanTests : IDisposable
+{
+    private const int Server = 100;
+    private const string Folder = "/dev/shm";
+
+    private static readonly ConnectionString s_connection = ConnectionString.Parse("1:a:b:c");
+    private static readonly ConnectionString s_other = ConnectionString.Parse("2:d:e:f");
+    private static readonly uint s_print = Ownership.Fingerprint(s_connection, Folder);
+    private static readonly uint s_otherPrint = Ownership.Fingerprint(s_other, Folder);
+
+    private readonly FakeDriver _driver = new();
+    private readonly Machine _machine;
+    private readonly ControlPlane _control;
+    private readonly RecoveryPlan _plan;
+
+    public RecoveryPlanTests()
+    {
+        _machine = new Machine(_driver);
+        _control = _driver.OpenPlane();
+        _plan = new RecoveryPlan(_control, _machine);
+        Put(0);
+        _machine.Records[0] = DeviceRecordTests.Example(0, Server);
+    }
+
+    public void Dispose() => _control.Dispose();
+
+    [Fact]
+    public void A_waiting_devices_connection_is_in_its_record()
+    {
+        WaitingConnection found = _plan.Of(0, [], null);
+        Assert.Equal((s_connection, Folder), (found.Connection, found.RegionDirectory));
+        Assert.Equal([0u], found.Devices.Select(info => info.DeviceId));
+        Assert.Equal("--spin 50", found.Record?.Options);
+        Assert.Equal(0, _machine.Milliseconds);
+    }
+
+    [Fact]
+    public void All_devices_of_a_connection_are_found_in_the_order_of_their_ids_on_it_with_and_without_records()
+    {
+        Put(0, device: 2);
+        Put(3, device: 0);
+        Put(5, device: 1);
+        Put(4, print: s_otherPrint);
+        _machine.Records[5] = DeviceRecordTests.Example(5, Server);
+        foreach (int named in new[] { 0, 5 }) Assert.Equal([3u, 5u, 0u], _plan.Of(named, [], null).Devices.Select(info => info.DeviceId));
+    }
+
+    [Fact]
+    public void A_lost_record_is_said_and_the_connection_named_again_replaces_it()
+    {
+        _machine.Records.Clear();
+        ProgramException failure = Assert.Throws<ProgramException>(() => _plan.Of(0, [], null));
+        Assert.Equal(ExitCode.Resource, failure.ExitCode);
+        Assert.Contains("'muenblock-ublk recover 0 --conn CONNECTION", failure.Message, StringComparison.Ordinal);
+        Assert.Equal(s_connection, _plan.Of(0, [s_other, s_connection], Folder).Connection);
+    }
+
+    [Theory]
+    [InlineData("2:d:e:f")]
+    [InlineData("1:a:b")]
+    [InlineData("")]
+    public void A_record_that_names_another_connection_than_the_kernel_knows_is_not_believed(string recorded)
+    {
+        _machine.Records[0] = DeviceRecordTests.Example(0, Server) with { Connection = recorded };
+        Assert.Equal(ExitCode.Resource, Assert.Throws<ProgramException>(() => _plan.Of(0, [], null)).ExitCode);
+        Assert.Equal(s_connection, _plan.Of(0, [s_connection], null).Connection);
+    }
+
+    [Fact]
+    public void Another_connection_than_the_devices_own_is_refused()
+    {
+        _machine.Records.Clear();
+        ProgramException failure = Assert.Throws<ProgramException>(() => _plan.Of(0, [s_other], Folder));
+        Assert.Equal(ExitCode.Usage, failure.ExitCode);
+        Assert.Contains("was added with another connection than 2:d:e:f in /dev/shm", failure.Message, StringComparison.Ordinal);
+        Assert.Equal(ExitCode.Usage, Assert.Throws<ProgramException>(() => _plan.Of(0, [s_connection], "/dev/shm/elsewhere")).ExitCode);
+    }
+
+    [Fact]
+    public void A_device_that_is_served_is_refused_after_a_glance()
+    {
+        Put(0, DeviceState.Live);
+        _machine.Alive.Add(Server);
+        ProgramException failure = Assert.Throws<ProgramException>(() => _plan.Of(0, [], null));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.Equal("/dev/ublkb0 is served by process 100: there is nothing to recover", failure.Message);
+        Assert.InRange(_machine.Milliseconds, 900, 1100);
+        Assert.Empty(_plan.Candidates());
+    }
+
+    [Fact]
+    public void A_device_whose_server_is_dying_is_waited_for_with_its_siblings()
+    {
+        Put(0, DeviceState.Live);
+        Put(1, DeviceState.Live, device: 1);
+        _machine.At(4000, () => Put(0));
+        _machine.At(5000, () => Put(1, device: 1));
+        Assert.Equal([0, 1], _plan.Candidates());
+        Assert.Equal(2, _plan.Of(0, [], null).Devices.Count);
+        Assert.InRange(_machine.Milliseconds, 5000, 5100);
+    }
+
+    [Fact]
+    public void A_server_whose_death_the_driver_never_notices_is_said()
+    {
+        Put(0, DeviceState.Live, pid: -1);
+        ProgramException failure = Assert.Throws<ProgramException>(() => _plan.Of(0, [], null));
+        Assert.Equal(ExitCode.Kernel, failure.ExitCode);
+        Assert.InRange(_machine.Milliseconds, 30_000, 30_100);
+    }
+
+    [Fact]
+    public void What_was_stopped_or_is_not_there_or_is_another_programs_is_not_recovered()
+    {
+        Put(1, DeviceState.Dead);
+        _driver.Put(2, DeviceState.Quiesced, ours: false);
+        foreach (int id in new[] { 1, 2, 9 }) Assert.Equal(ExitCode.NotFound, Assert.Throws<ProgramException>(() => _plan.Of(id, [], null)).ExitCode);
+        Assert.Equal([0], _plan.Candidates());
+    }
+
+    [Fact]
+    public void Two_devices_that_stand_for_the_same_are_refused()
+    {
+        Put(7);
+        Assert.Contains("/dev/ublkb0 and /dev/ublkb7 both are device 0 of connection 1:a:b:c", Assert.Throws<ProgramException>(() => _plan.Of(0, [], null)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_service_finds_what_waits_on_its_connection_or_nothing()
+    {
+        Assert.Equal([0u], _plan.Of(s_connection, Folder)!.Devices.Select(info => info.DeviceId));
+        Assert.Null(_plan.Of(s_other, Folder));
+    }
+
+    [Fact]
+    public void A_connection_that_cannot_be_taken_over_does_not_hold_up_the_others()
+    {
+        Put(1, device: 1);
+        Put(2, print: s_otherPrint);
+        Put(3, print: 99);
+        _machine.Records[2] = DeviceRecordTests.Example(2, Server) with { Connection = s_other.ToString() };
+        using var errors = new StringWriter();
+        List<int> served = [];
+        ProgramException failure = Assert.Throws<ProgramException>(() => RecoverCommand.Recover(
+            [3, 0, 1, 2, 8],
+            id => _plan.Of(id, [], null),
+            (id, _) =>
+            {
+                served.Add(id);
+                return ExitCode.Success;
+            },
+            errors));
+        Assert.Equal([0, 2], served);
+        Assert.Contains("there is no /dev/ublkb8", failure.Message, StringComparison.Ordinal);
+        Assert.StartsWith("muenblock-ublk: what /dev/ublkb3 belongs to is not known", errors.ToString(), StringComparison.Ordinal);
+    }
+
+    private void Put(int id, DeviceState state = DeviceState.Quiesced, int pid = Server, byte device = 0, uint? print = null) =>
+        _driver.Put(id, state, pid, device: device, connection: print ?? s_print);
+
+    private sealed class Machine(FakeDriver driver) : IRecoveryMachine
+    {
+        private readonly List<(long Time, Action Happens)> _events = [];
+
+        public long Milliseconds { get; private set; }
+
+        public HashSet<int> Alive { get; } = [];
+
+        public Dictionary<int, DeviceRecord> Records { get; } = [];
+
+        public void At(long time, Action happens) => _events.Add((time, happens));
+
+        public void Sleep(int milliseconds)
+        {
+            Milliseconds += milliseconds;
+            foreach ((_, Action happens) in _events.Where(e => e.Time <= Milliseconds)) happens();
+            _events.RemoveAll(e => e.Time <= Milliseconds);
+        }
+
+        public IReadOnlyList<int> Ids() => [.. driver.Devices.Keys.Order()];
+
+        public bool IsAlive(int pid) => Alive.Contains(pid);
+
+        public bool IsEnding(int pid) => !Alive.Contains(pid);
+
+        public DeviceRecord? TryLoadRecord(int id) => Records.GetValueOrDefault(id);
+    }
+}

@@ -1,0 +1,252 @@
+# shellcheck shell=bash
+# Clients that die, and are replaced: the devices stay, their users wait and see no error.
+# shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
+
+_busy() { (($(awk '{ print $1 + $2 }' "/sys/block/${1:-ublkb0}/inflight") >= 8)); }
+_is() { [[ $(state "${2-0}") == "$1" ]]; }
+
+# Writes and verifies until the file enough is there; a wrong byte or an error ends it at once.
+_load() {    # DEVICE
+    while [[ ! -e enough ]]; do
+        verify "$1" "load-${1##*/}" --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=32M \
+            --number_ios=1500 --verify_backlog=32
+    done
+}
+_loaded() {    # how long the load has to go on after what was done to it
+    sleep 0.5
+    kill -0 $1 || fail "fio failed $2"
+}
+_enough() { touch enough; wait "$@"; }
+
+# The log is one for all servers of a device.
+_no_errors() { ! grep -E ' (error|fatal) ' "$CLIENT_LOG"; }
+
+io_goes_on_without_an_error_over_4_deaths_of_the_client() {
+    local i load
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN --spin 30
+    _load /dev/ublkb0 &
+    load=$!
+    for i in 1 2 3 4; do
+        wait_for 60 _busy
+        # Twice at the very moment of the death, when the kernel has not let go of the device yet.
+        if ((i % 2)); then kill_client; else kill_client at-once; fi
+        ((i != 1)) || wait_for 20 _is recoverable
+        equal /dev/ublkb0 "$(recover 0)" 'what recover printed'
+        _loaded $load "after death number $i"
+    done
+    _enough $load
+    _no_errors
+    equal "live 1" "$(muenblock-ublk list --json | jq -r '.devices[] | "\(.state) \(.device + 1)"')" 'the device'
+    equal '"--spin 30"' "$(jq .options /run/muenblock/ublkb0.json)" 'what the server was asked for at first'
+    (($(grep -c ' taken over' "$CLIENT_LOG") == 4))
+    del 0
+    equal '' "$(traces)" 'what is left'
+}
+
+# Each dies while the other one's successor is on its way.
+io_goes_on_without_an_error_over_deaths_of_both() {
+    local load recovery
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    _load /dev/ublkb0 &
+    load=$!
+    wait_for 60 _busy
+    kill_client
+    kill_backend
+    refused 5 'no server answered in time' timeout 60 muenblock-ublk recover 0 --connect-timeout 0.5
+    _is recoverable || fail 'a recovery that failed took the device along'
+    recover 0 >/dev/null &
+    recovery=$!
+    sleep 0.5
+    start_backend --conn $CONN --device $RAM:1
+    wait $recovery
+    _loaded $load 'after the death of both'
+
+    # The recovery dies half-way: nothing is lost by that.
+    local i delay
+    for delay in 0.1 0.3 0.5 0.8; do
+        kill_client
+        muenblock-ublk recover 0 --foreground >/dev/null 2>&1 &
+        recovery=$!
+        sleep $delay
+        kill -KILL $recovery
+        wait $recovery 2>/dev/null || true
+        recover 0 >/dev/null
+        _loaded $load "after a recovery that died after $delay s"
+    done
+
+    # The backend dies during the client's recovery.
+    kill_client
+    recover 0 >/dev/null &
+    recovery=$!
+    sleep 0.2
+    kill_backend
+    start_backend --conn $CONN --device $RAM:1
+    wait $recovery
+    _loaded $load 'after the death of the backend during a recovery'
+    _enough $load
+}
+
+a_lost_or_damaged_record_costs_naming_the_connection_again() {
+    random_file payload 1048576
+    start_backend --conn $CONN --conn $CONN2 --device $RAM:1,$RAM2:1,$DISK:2
+    add --conn $CONN
+    local wrong
+    dd if=payload of=/dev/ublkb1 bs=1M oflag=direct status=none
+    for wrong in missing damaged; do
+        kill_client
+        if [[ $wrong == missing ]]; then rm /run/muenblock/*.json; else
+            head -c 40 /run/muenblock/ublkb0.json >half
+            cp half /run/muenblock/ublkb0.json
+            tr a-z n-za-m </run/muenblock/ublkb1.json >half
+            cp half /run/muenblock/ublkb1.json
+        fi
+        wait_for 20 _is recoverable
+        muenblock-ublk list | grep -q 'its record is lost'
+        refused 4 "name its connection again, 'muenblock-ublk recover 1 --conn" muenblock-ublk recover 1
+        refused 2 'was added with another connection' muenblock-ublk recover 1 --conn $CONN2 --region-dir "$REGIONS"
+        refused 2 'was added with another connection' muenblock-ublk recover 1 --conn $CONN
+        equal '/dev/ublkb0 /dev/ublkb1' "$(recover 1 --conn $CONN --region-dir "$REGIONS" --log-file "$CLIENT_LOG" | paste -sd' ')" 'what was taken over'
+        cmp -n 1048576 payload /dev/ublkb1
+        dd if=payload of=/dev/ublkb0 bs=1M oflag=direct status=none
+        cmp -n 1048576 payload $RAM
+    done
+}
+
+# Also with one record: the other device is found by the kernel's own knowledge.
+both_devices_of_a_connection_are_taken_over_by_one_process() {
+    local loads=() device
+    start_backend --conn $CONN --device $RAM:1,$RAM2:1
+    add --conn $CONN
+    for device in "${devices[@]}"; do
+        _load "$device" &
+        loads+=($!)
+    done
+    wait_for 60 _busy ublkb0
+    wait_for 60 _busy ublkb1
+    kill_client
+    rm /run/muenblock/ublkb1.json
+    refused 6 'waits for a server: take it over' muenblock-ublk add --conn $CONN --region-dir "$REGIONS"
+    equal '/dev/ublkb0 /dev/ublkb1' "$(recover --all | paste -sd' ')" 'what was taken over'
+    equal 1 "$(servers | wc -l)" 'the number of serving processes'
+    sleep 1
+    _enough "${loads[@]}"
+    _no_errors
+    equal '' "$(recover --all)" 'what is taken over where nothing waits'
+}
+
+a_device_that_is_served_is_not_taken_over() {
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    refused 6 "/dev/ublkb0 is served by process $(servers): there is nothing to recover" muenblock-ublk recover 0
+    refused 7 'there is no /dev/ublkb7' muenblock-ublk recover 7
+    verify /dev/ublkb0 served --rw=randrw --bs=4k --size=1M
+}
+
+a_smaller_disk_is_not_taken_over() {
+    truncate -s 32M image
+    random_file payload 4096
+    start_backend --conn $CONN --device image:1
+    add --conn $CONN
+    dd if=payload of=/dev/ublkb0 bs=4k oflag=direct status=none
+    kill_client
+    stop_backend
+    cp image whole
+    truncate -s 16M image
+    start_backend --conn $CONN --device image:1
+    refused 5 'is not taken over: device 0 of the server has 16777216 bytes instead of 33554432' muenblock-ublk recover 0
+    _is recoverable
+    stop_backend
+    cp whole image
+    start_backend --conn $CONN --device image:1
+    recover 0 >/dev/null
+    cmp -n 4096 payload /dev/ublkb0
+}
+
+a_second_sigterm_leaves_the_device_and_recover_takes_it_over() {
+    local load server
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    server=$(servers)
+    _load /dev/ublkb0 &
+    load=$!
+    wait_for 60 _busy
+    kill -TERM "$server"
+    wait_for 20 grep -q 'ask within 10 s to leave them to another server' "$CLIENT_LOG"
+    kill -TERM "$server"
+    wait_for 20 gone "$server"
+    wait_for 20 _is recoverable
+    [[ -e /run/muenblock/ublkb0.json ]] || fail 'the record of a device that waits is gone'
+    recover 0 >/dev/null
+    _loaded $load 'after it was left'
+    _enough $load
+    _no_errors
+}
+
+# The command line that a service manager starts again and again.
+add_recover_adds_or_takes_over() {
+    local server i
+    random_file payload 4096
+    start_backend --conn $CONN --device $RAM:1
+    for i in 1 2; do
+        muenblock-ublk add --recover --conn $CONN --region-dir "$REGIONS" --foreground >printed 2>foreground.log &
+        server=$!
+        wait_for 30 grep -q /dev/ublkb0 printed
+        ((i == 1)) || break
+        dd if=payload of=/dev/ublkb0 bs=4k oflag=direct status=none
+        kill -KILL $server
+        wait $server 2>/dev/null || true
+    done
+    cmp -n 4096 payload /dev/ublkb0
+    equal 1 "$(muenblock-ublk list --json | jq '.devices | length')" 'the number of devices'
+    kill -TERM $server
+    wait_for 20 gone $server
+    wait $server
+}
+
+# --- del --force -----------------------------------------------------------------------------------------------
+del_force_removes_what_waits_or_is_stuck() {
+    local user server
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    # It waits for a server, and somebody waits for it.
+    kill_client
+    wait_for 20 _is recoverable
+    dd if=/dev/zero of=/dev/ublkb0 bs=4k count=1 oflag=direct status=none 2>dd.err &
+    user=$!
+    wait_for 20 pgrep -x dd
+    sleep 0.5
+    refused 6 "'del --force' gives it up" timeout 60 muenblock-ublk del 0
+    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force 0)" 'what was deleted'
+    ! wait $user || fail 'the I/O of a device that was given up succeeded'
+    equal '' "$(traces)" 'what is left'
+
+    # Its backend is gone and its I/O does not end.
+    add --conn $CONN
+    server=$(servers)
+    kill_backend
+    dd if=/dev/zero of=/dev/ublkb0 bs=4k count=1 oflag=direct status=none 2>dd.err &
+    user=$!
+    wait_for 20 pgrep -x dd
+    sleep 0.5
+    refused 6 'open in dd' timeout 60 muenblock-ublk del 0
+    equal "$server" "$(servers)" 'the serving process'
+    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force 0)" 'what was deleted'
+    ! wait $user || fail 'the I/O of a device that was removed by force succeeded'
+    equal '' "$(traces)" 'what is left'
+
+    # Its server is stopped like one that hangs.
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    server=$(servers)
+    kill -STOP "$server"
+    dd if=/dev/zero of=/dev/ublkb0 bs=4k count=1 oflag=direct status=none 2>dd.err &
+    user=$!
+    wait_for 20 pgrep -x dd
+    sleep 0.5
+    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force --all)" 'what was deleted'
+    ! wait $user || fail 'the I/O of a device that was removed by force succeeded'
+    wait_for 20 gone "$server"
+    equal '' "$(traces)" 'what is left'
+}
