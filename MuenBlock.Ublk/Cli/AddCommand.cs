@@ -67,7 +67,7 @@ internal static class AddCommand
     }
 
     private static IReadOnlyList<ServerOptions> Prepare(IReadOnlyList<ServerOptions> options, bool recovers) =>
-        recovers ? [.. RecoverCommand.Waiting(plan => options.Select(connection => OrWaiting(connection, plan)))] : options;
+        recovers ? RecoverCommand.Waiting(plan => (ServerOptions[])[.. options.Select(connection => OrWaiting(connection, plan))]) : options;
 
     private static ServerOptions OrWaiting(ServerOptions options, RecoveryPlan plan) =>
         plan.Of(options.Connection, options.RegionDirectory) is { } waiting

@@ -72,7 +72,7 @@ io_goes_on_without_an_error_over_deaths_of_both() {
         sleep $delay
         kill -KILL $recovery
         wait $recovery 2>/dev/null || true
-        recover 0 >/dev/null
+        recover 0 --log-file "$CLIENT_LOG" >/dev/null
         _loaded $load "after a recovery that died after $delay s"
     done
 
