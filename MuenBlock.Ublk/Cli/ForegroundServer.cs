@@ -86,9 +86,11 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             foreach (DeviceServer server in _servers) server.LookAtRegions();
             if (signalled)
             {
-                if (asked != 0 && IsRecoverable && Environment.TickCount64 - asked <= s_patience.TotalMilliseconds) return End.Leave;
+                bool again = asked != 0 && Environment.TickCount64 - asked <= s_patience.TotalMilliseconds;
                 asked = Environment.TickCount64;
+                bool wasDraining = draining;
                 draining = !IsInUse();
+                if (again && IsRecoverable && (wasDraining || !draining)) return End.Leave;
             }
 
             if (!draining) continue;

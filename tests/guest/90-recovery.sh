@@ -169,6 +169,7 @@ a_second_sigterm_leaves_the_device_and_recover_takes_it_over() {
     start_backend --conn $CONN --device $RAM:1
     add --conn $CONN
     server=$(servers)
+    exec 9</dev/ublkb0    # between two runs of fio nobody else has it open
     _load /dev/ublkb0 &
     load=$!
     wait_for 60 _busy
@@ -181,6 +182,7 @@ a_second_sigterm_leaves_the_device_and_recover_takes_it_over() {
     recover 0 >/dev/null
     _loaded $load 'after it was left'
     _enough $load
+    exec 9<&-
     _no_errors
 }
 
