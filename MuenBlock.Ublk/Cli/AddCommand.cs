@@ -6,7 +6,6 @@ using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
-using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Cli;
 
