@@ -179,7 +179,7 @@ a_second_sigterm_leaves_the_device_and_recover_takes_it_over() {
     wait_for 20 gone "$server"
     wait_for 20 _is recoverable
     [[ -e /run/muenblock/ublkb0.json ]] || fail 'the record of a device that waits is gone'
-    recover 0 >/dev/null
+    recover 0 9<&- >/dev/null
     _loaded $load 'after it was left'
     _enough $load
     exec 9<&-
