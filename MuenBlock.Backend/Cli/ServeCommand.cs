@@ -24,6 +24,8 @@ internal static partial class ServeCommand
 
     private static readonly Option<string> s_regionDirectory = CommonOptions.RegionDirectoryOption();
 
+    private static readonly Option<string> s_eventDirectory = CommonOptions.EventDirectoryOption();
+
     private static readonly Option<bool> s_createRegions = new("--create-regions")
     {
         Description = "Make the regions that are missing, with Muen's default sizes, readable and writable by this user alone.",
@@ -44,7 +46,7 @@ internal static partial class ServeCommand
     {
         var command = new Command("serve", "Export disks over shared memory, in the foreground, until SIGTERM or SIGINT.")
         {
-            s_connections, s_devices, s_regionDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_scheduler, s_wait, s_spin, s_stallWarning, s_logLevel,
+            s_connections, s_devices, s_regionDirectory, s_eventDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_scheduler, s_wait, s_spin, s_stallWarning, s_logLevel,
         };
         command.SetAction(parsed => (int)Serve(Read(parsed)));
         return command;
@@ -64,7 +66,10 @@ internal static partial class ServeCommand
                 CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit)),
                 CommonOptions.ParseWait(parsed.GetRequiredValue(s_wait)),
                 CommonOptions.ParseSpin(parsed.GetValue(s_spin)),
-                CommonOptions.ParseStallWarning(parsed.GetRequiredValue(s_stallWarning))),
+                CommonOptions.ParseStallWarning(parsed.GetRequiredValue(s_stallWarning)))
+            {
+                EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory)),
+            },
             LogLevel = CommonOptions.ParseLogLevel(parsed.GetRequiredValue(s_logLevel)),
         };
         ValidateOptionsResult valid = new ServeOptionsValidator().Validate(null, options);

@@ -11,6 +11,9 @@ namespace MuenBlock.Backend.Serving;
 /// <param name="StallMilliseconds">After how long an I/O is worth a line; <see cref="long.MaxValue"/> for never.</param>
 internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin, long StallMilliseconds = long.MaxValue)
 {
+    /// <summary>Where the events of channels are; null if there are none.</summary>
+    public string? EventDirectory { get; init; }
+
     /// <summary>Tells whether the buffer's pages can be pinned. Only a device has pages that cannot: tests say so of others.</summary>
     public Func<Region, bool> CanBePinned { get; init; } = static region => region.CanBePinned;
 }

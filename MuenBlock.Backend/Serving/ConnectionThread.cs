@@ -101,7 +101,8 @@ internal sealed partial class ConnectionThread : IDisposable
             using var memory = new DiskMemory(_connection.Buffer, _options.CanBePinned(_connection.Buffer));
             using Ring ring = Ring.Create(new RingOptions { Entries = SubmissionEntries, CompletionEntries = 4096 });
             using SmartThread? smart = SmartThread.StartIfNeeded(_connection);
-            var loop = new Loop(this, ring, memory, smart);
+            using var ways = SignalWays.Find(_connection.Request, _connection.Response, _options.EventDirectory);
+            var loop = new Loop(this, ring, memory, ways, smart);
             loop.Begin();
             _started.Set();
             loop.Serve();
@@ -140,7 +141,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _looked;
         private long _confirmDeadline;
 
-        public unsafe Loop(ConnectionThread owner, Ring ring, DiskMemory memory, SmartThread? smart)
+        public unsafe Loop(ConnectionThread owner, Ring ring, DiskMemory memory, SignalWays ways, SmartThread? smart)
         {
             Connection connection = owner._connection;
             _owner = owner;
@@ -152,9 +153,10 @@ internal sealed partial class ConnectionThread : IDisposable
             _budget = new LineBudget(_log, $"connection {_id}, sessions", SessionLinesInMinute);
             _requests = new ChannelReader<Request>(connection.Request.Memory, connection.Request.Length, connection.Name.RequestProtocol);
             _responses = new ChannelWriter<Response>(connection.Response.Memory, connection.Response.Length, connection.Name.ResponseProtocol);
-            _signal = new PeerSignal<Request, Response>(ring, _requests, _responses, owner._options.Wait, owner._options.Spin);
+            _signal = new PeerSignal<Request, Response>(ring, _requests, _responses, ways, owner._options.Wait, owner._options.Spin);
+            LogSignals(_log, _id, _signal.Waiting, _signal.Waking);
             Register(connection, memory);
-            PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Futex;
+            PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | ways.Wakes;
             _machine = new ServingMachine<RingDisks, ChannelResponses>(
                 connection.ServedDevices(),
                 owner._options.OffsetUnit,
@@ -338,7 +340,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 case ReadStatus.Success:
                     if (!_responses.FirstExpired && OriginalClient.HasReadAnswers(_requests)) _responses.ExpireFirst();
                     _machine.Accept(count);
-                    _signal.PeerWakes = (_machine.ClientFeatures & PeerFeatures.Futex) != 0;
+                    _signal.Agree(_machine.ClientFeatures);
                     return true;
                 case ReadStatus.NewEpoch:
                     bool isOriginal = OriginalClient.Is(_requests);
@@ -369,7 +371,7 @@ internal sealed partial class ConnectionThread : IDisposable
 
         private void BeginSession(bool resumed = false)
         {
-            _signal.PeerWakes = false;
+            _signal.Agree(PeerFeatures.None);
             _machine.BeginSession(resumed);
         }
     }
@@ -400,6 +402,9 @@ internal sealed partial class ConnectionThread : IDisposable
 
     [LoggerMessage(19, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} cannot be pinned: data is copied through a bounce buffer of {Bytes} bytes")]
     private static partial void LogBounce(ILogger log, uint connection, string name, ulong bytes);
+
+    [LoggerMessage(22, LogLevel.Information, "connection {Connection}: {Waiting}; {Waking}")]
+    private static partial void LogSignals(ILogger log, uint connection, string waiting, string waking);
 
     [LoggerMessage(21, LogLevel.Error, "connection {Connection}: dropped, rule {Rule}: region {Region} was truncated while it was in use; it is served again when the same file has its size again")]
     private static partial void LogLost(ILogger log, uint connection, string rule, string? region);

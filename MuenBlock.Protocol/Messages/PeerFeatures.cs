@@ -15,6 +15,9 @@ public enum PeerFeatures : ulong
 
     /// <summary>Answers <see cref="RequestKind.Traits"/>.</summary>
     Traits = 4,
+
+    /// <summary>Wakes a peer that announced its sleep by the event of the channel that it writes.</summary>
+    Events = 8,
 }
 
 /// <summary>What a device is like, told in <see cref="RequestKind.Traits"/> to a client that agreed on <see cref="PeerFeatures.Traits"/>.</summary>

@@ -28,6 +28,27 @@ public static class CommonOptions
         HelpName = "DIR",
     };
 
+    /// <summary>--event-dir: where the events of channels are.</summary>
+    /// <returns>A new option.</returns>
+    public static Option<string> EventDirectoryOption() => new("--event-dir")
+    {
+        Description = $"The directory with the events that wake the other end, each named after the channel that it writes. Default: {RegionDirectory.MuenEvents} where that is mounted, else none.",
+        HelpName = "DIR",
+    };
+
+    /// <summary>The value of <see cref="EventDirectoryOption"/>.</summary>
+    /// <param name="directory">What was given, or null.</param>
+    /// <returns>The directory with its whole path, or null if there is none.</returns>
+    /// <exception cref="ProgramException">What was given is not there.</exception>
+    public static string? ParseEventDirectory(string? directory)
+    {
+        if (directory is null) return RegionDirectory.DefaultEvents();
+        if (directory.Length == 0) throw new ProgramException(ExitCode.Usage, "--event-dir is empty: name a directory");
+        return Directory.Exists(directory)
+            ? Path.GetFullPath(directory)
+            : throw new ProgramException(ExitCode.Resource, $"the event directory {directory} does not exist: name the one where Muen's events are mounted, or leave --event-dir out");
+    }
+
     /// <summary>--offset-unit: what device offsets count.</summary>
     /// <returns>A new option.</returns>
     public static Option<string> OffsetUnitOption() => Choice(
@@ -36,7 +57,7 @@ public static class CommonOptions
     /// <summary>--wait: how the other end is waited for.</summary>
     /// <returns>A new option.</returns>
     public static Option<string> WaitOption() => Choice(
-        "--wait", "auto", "How the other end is waited for: by futex where both ends can, or always by polling.", "auto", "poll");
+        "--wait", "auto", "How the other end is waited for: by event or futex where both ends can, or always by polling.", "auto", "poll");
 
     /// <summary>--spin: how long to look before sleeping.</summary>
     /// <returns>A new option.</returns>

@@ -6,27 +6,32 @@ public static class RegionDirectory
     /// <summary>Where a Muen subject mounts its channels and memory regions (muenblock, section 5).</summary>
     public const string Muen = "/muenfs";
 
+    /// <summary>Where a Muen subject mounts the events of its channels.</summary>
+    public const string MuenEvents = "/muenevents";
+
     /// <summary>Where they are elsewhere: memory-backed, and reachable from containers and virtual machines that are given it.</summary>
     public const string SharedMemory = "/dev/shm/muenblock";
 
     /// <summary>The directory that is used when none is named.</summary>
     /// <param name="mounts">The mount table, in the form of /proc/self/mounts.</param>
     /// <returns><see cref="Muen"/> where something is mounted there, else <see cref="SharedMemory"/>.</returns>
-    public static string Default(string mounts = "/proc/self/mounts")
+    public static string Default(string mounts = "/proc/self/mounts") => IsMounted(Muen, mounts) ? Muen : SharedMemory;
+
+    /// <summary>The directory of events that is used when none is named.</summary>
+    /// <param name="mounts">The mount table.</param>
+    /// <returns><see cref="MuenEvents"/> where something is mounted there, else null.</returns>
+    public static string? DefaultEvents(string mounts = "/proc/self/mounts") => IsMounted(MuenEvents, mounts) ? MuenEvents : null;
+
+    private static bool IsMounted(string directory, string mounts)
     {
         try
         {
-            foreach (string line in File.ReadLines(mounts))
-            {
-                string[] fields = line.Split(' ', 3);
-                if (fields.Length > 1 && string.Equals(fields[1], Muen, StringComparison.Ordinal)) return Muen;
-            }
+            return File.ReadLines(mounts).Any(line => line.Split(' ', 3) is [_, var target, ..] && string.Equals(target, directory, StringComparison.Ordinal));
         }
         catch (IOException)
         {
             // No mount table, as in some containers: then there is no Muen either.
+            return false;
         }
-
-        return SharedMemory;
     }
 }

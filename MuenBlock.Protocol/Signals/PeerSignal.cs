@@ -2,6 +2,9 @@ using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Channels;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Regions;
+using static Tmds.Linux.LibC;
 
 namespace MuenBlock.Protocol.Signals;
 
@@ -12,15 +15,18 @@ namespace MuenBlock.Protocol.Signals;
 /// <item>stores a new sequence number as the hint of the channel that it writes;</item>
 /// <item>full fence;</item>
 /// <item>looks once more at wc and epoch of the channel that it reads;</item>
-/// <item>waits, through its ring, on everything at once: disk or block device, a stop signal, and the futex of that wc.</item>
+/// <item>waits, through its ring, on everything at once: disk or block device, a stop signal, and what the peer wakes it with: the
+/// event of the channel that it reads, where that has one, else the futex of that wc.</item>
 /// </list>
 /// <para>The waker:</para>
 /// <list type="number">
 /// <item>stores wc;</item>
 /// <item>full fence: the two fences make sure that either the sleeper sees the packets or the waker sees the hint;</item>
-/// <item>reads the hint; a value that it has not woken for yet gets one wake, as an entry of the ring before all others.</item>
+/// <item>reads the hint; a value that it has not woken for yet gets one wake: the event of the channel that it writes is triggered, or
+/// the futex woken, as an entry of the ring before all others. A peer that did not agree to give hints gets an event each time.</item>
 /// </list>
-/// A peer that was not agreed to wake us by futex is polled: the same sleep, cut short by a time-out.
+/// Events are kept for whoever polls next, so one that is triggered just before the sleeper waits is not lost.
+/// A peer that was not agreed to wake us in the way that we wait is polled: the same sleep, cut short by a time-out.
 /// </summary>
 /// <typeparam name="TIn">The packet of the channel that is read.</typeparam>
 /// <typeparam name="TOut">The packet of the channel that is written.</typeparam>
@@ -28,7 +34,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     where TIn : unmanaged
     where TOut : unmanaged
 {
-    /// <summary>The user data of the futex wait's completion.</summary>
+    /// <summary>The user data of the completion that the peer's wake makes.</summary>
     public const ulong WaitCompletion = ulong.MaxValue;
 
     /// <summary>The user data of a wake that failed; one that succeeds has no completion.</summary>
@@ -48,9 +54,12 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private readonly Ring _ring;
     private readonly ChannelReader<TIn> _incoming;
     private readonly ChannelWriter<TOut> _outgoing;
-    private readonly bool _futexWait;
-    private readonly bool _futexWake;
+    private readonly SignalWays _ways;
+    private readonly bool _ringWakes;
     private readonly long _spinTicks;
+    private Way _way;
+    private bool _peerWakes;
+    private bool _wakeUnasked;
     private long _spinBudget;
     private int _spinsSkipped;
     private ulong _sequence;
@@ -62,27 +71,64 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <param name="ring">The connection thread's ring.</param>
     /// <param name="incoming">The channel that is read.</param>
     /// <param name="outgoing">The channel that is written.</param>
-    /// <param name="mode">Whether futexes may be used to sleep.</param>
+    /// <param name="ways">How the two ends can wake each other.</param>
+    /// <param name="mode">Whether the peer's wakes may be waited for.</param>
     /// <param name="spin">How long at most to look for work before sleeping, while few I/Os are in flight; zero for not at all.</param>
-    public PeerSignal(Ring ring, ChannelReader<TIn> incoming, ChannelWriter<TOut> outgoing, WaitMode mode, TimeSpan spin)
+    public PeerSignal(Ring ring, ChannelReader<TIn> incoming, ChannelWriter<TOut> outgoing, SignalWays ways, WaitMode mode, TimeSpan spin)
     {
+        ArgumentNullException.ThrowIfNull(ways);
         ArgumentNullException.ThrowIfNull(ring);
         ArgumentNullException.ThrowIfNull(incoming);
         ArgumentNullException.ThrowIfNull(outgoing);
         _ring = ring;
         _incoming = incoming;
         _outgoing = outgoing;
-        _futexWait = mode == WaitMode.Auto && ring.Supports(Operation.FutexWait);
-        _futexWake = ring.Supports(Operation.FutexWake);
+        _ways = ways;
+        _ringWakes = ring.Supports(Operation.FutexWake);
+        bool futex = ways.CanWaitByFutex && ring.Supports(Operation.FutexWait);
+        _way = mode == WaitMode.Poll ? Way.Poll : ways.Event is not null ? Way.Event : futex ? Way.Futex : Way.Poll;
+        Waiting = _way switch
+        {
+            Way.Event => $"waits for the event of {ways.Incoming}",
+            Way.Futex => $"waits for {ways.Incoming} by futex",
+            _ when mode == WaitMode.Poll => $"polls {ways.Incoming}, as it was told to",
+            _ when ways.CanWaitByFutex => $"polls {ways.Incoming}, which has no event, on a kernel whose rings know no futex",
+            _ => $"polls {ways.Incoming}, which has no event, and no pages for a futex",
+        };
+        Agree(PeerFeatures.None);
         _spinTicks = (long)(spin.TotalSeconds * Stopwatch.Frequency);
         _spinBudget = _spinTicks;
     }
 
-    /// <summary>Whether the peer agreed to wake this end by futex. Until then it is polled.</summary>
-    public bool PeerWakes { get; set; }
+    private enum Way
+    {
+        Poll,
+        Futex,
+        Event,
+    }
 
-    /// <summary>Whether this end sleeps by futex, if its peer wakes it.</summary>
-    public bool CanSleep => _futexWait;
+    /// <summary>How this end waits, in words: for a log line.</summary>
+    public string Waiting { get; }
+
+    /// <summary>How this end wakes its peer, in words.</summary>
+    public string Waking =>
+        _ways.Doorbell is { } bell ? $"wakes its peer by the event {bell.Path}"
+        : _ways.CanWakeByFutex ? "wakes its peer by futex"
+        : $"cannot wake its peer, which must poll, as {_ways.WhyNoDoorbell}";
+
+    /// <summary>Takes note of what the peer can do, as far as that is known. What it did not agree to is not relied upon.</summary>
+    /// <param name="peer">Its features; none until they were agreed on.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Agree(PeerFeatures peer)
+    {
+        _peerWakes = _way switch
+        {
+            Way.Event => (peer & PeerFeatures.Events) != 0,
+            Way.Futex => (peer & PeerFeatures.Futex) != 0,
+            _ => false,
+        };
+        _wakeUnasked = _ways.Doorbell is not null && (peer & PeerFeatures.Agrees) == 0;
+    }
 
     /// <summary>Sleeps so far.</summary>
     public ulong Sleeps { get; private set; }
@@ -99,7 +145,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         // Store of wc before load of the hint. Pairs with the fence between the peer's hint and its last look at wc.
         Interlocked.MemoryBarrier();
         ulong hint = Volatile.Read(ref _incoming.Header->Hint);
-        if (hint != 0 && hint != _wokenFor) Wake(hint);
+        if (hint != 0 ? hint != _wokenFor : _wakeUnasked) Wake(hint);
     }
 
     /// <summary>Begins a new epoch of the outgoing channel and wakes the peer, whatever it announced.</summary>
@@ -107,21 +153,30 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     {
         _outgoing.Initialise(Epoch.New());
         _wokenFor = 0;
-        Futex.WakeAll(ChannelHeader.Futex(_outgoing.Header));
+        WakeWhoeverWaits();
     }
 
     /// <summary>Ends the epoch of the outgoing channel and wakes the peer, so that it sees it.</summary>
     public void Deactivate()
     {
         _outgoing.Deactivate();
-        Futex.WakeAll(ChannelHeader.Futex(_outgoing.Header));
+        WakeWhoeverWaits();
     }
 
     /// <summary>Takes note of a completion with one of the user data above.</summary>
     /// <param name="completion">The completion.</param>
     public void Complete(in Completion completion)
     {
-        if (completion.UserData == WaitCompletion) _armed = false;
+        if (completion.UserData != WaitCompletion) return;
+        _armed = false;
+
+        // What cannot be waited for, although it could at the start, must not be tried again at once and for ever.
+        bool failed = completion.Result < 0 && completion.Result != -EAGAIN && completion.Result != -EINTR;
+        if (failed || (_way == Way.Event && (completion.Result & POLLIN) == 0))
+        {
+            _way = Way.Poll;
+            _peerWakes = false;
+        }
     }
 
     /// <summary>
@@ -154,7 +209,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
 
         // The value to sleep on is loaded before the last look: a wc that changed in between fails the wait at once.
         uint expected = Volatile.Read(ref *ChannelHeader.Futex(_incoming.Header));
-        Volatile.Write(ref _outgoing.Header->Hint, ++_sequence);
+        if (_way != Way.Poll) Volatile.Write(ref _outgoing.Header->Hint, ++_sequence);
 
         // Store of the hint before loads of wc and epoch. Pairs with the fence between the peer's wc and its look at the hint.
         Interlocked.MemoryBarrier();
@@ -165,22 +220,24 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         }
         else
         {
-            if (_futexWait && !_armed)
-            {
-                ref SubmissionEntry entry = ref _ring.NextEntry();
-                entry.PrepareFutexWait(ChannelHeader.Futex(_incoming.Header), expected);
-                entry.UserData = WaitCompletion;
-                _armed = true;
-            }
+            if (_way != Way.Poll && !_armed) Arm(expected);
 
             // A wake covers packets only; an inactive peer's new epoch may be announced just before the wait begins.
-            bool wakes = _futexWait && PeerWakes && _incoming.Synchronised;
-            long longest = wakes ? HeartbeatNanoseconds : _pollNanoseconds;
+            long longest = _peerWakes && _incoming.Synchronised ? HeartbeatNanoseconds : _pollNanoseconds;
             _ = _ring.Enter(1, longestNanoseconds >= 0 ? Math.Min(longest, longestNanoseconds) : longest);
             _pollNanoseconds = _incoming.HasNews ? PollFirstNanoseconds : Math.Min(_pollNanoseconds * 2, PollLastNanoseconds);
         }
 
         Volatile.Write(ref _outgoing.Header->Hint, 0);
+    }
+
+    private void Arm(uint expected)
+    {
+        ref SubmissionEntry entry = ref _ring.NextEntry();
+        if (_way == Way.Event) entry.PreparePoll(PosixFile.Descriptor(_ways.Event!), (uint)POLLIN);
+        else entry.PrepareFutexWait(ChannelHeader.Futex(_incoming.Header), expected);
+        entry.UserData = WaitCompletion;
+        _armed = true;
     }
 
     private bool SpinIsDue()
@@ -217,15 +274,27 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     {
         _wokenFor = hint;
         Wakes++;
-        if (!_futexWake)
+        if (_ways.Doorbell is { } bell)
+        {
+            // Should it fail, as it did not at the start, the peer looks by itself after a while.
+            _ = bell.Ring();
+        }
+        else if (_ways.CanWakeByFutex && _ringWakes)
+        {
+            ref SubmissionEntry entry = ref _ring.NextEntry();
+            entry.PrepareFutexWake(ChannelHeader.Futex(_outgoing.Header), 1);
+            entry.Flags = EntryFlags.SkipSuccess;
+            entry.UserData = WakeCompletion;
+        }
+        else if (_ways.CanWakeByFutex)
         {
             Futex.WakeAll(ChannelHeader.Futex(_outgoing.Header));
-            return;
         }
+    }
 
-        ref SubmissionEntry entry = ref _ring.NextEntry();
-        entry.PrepareFutexWake(ChannelHeader.Futex(_outgoing.Header), 1);
-        entry.Flags = EntryFlags.SkipSuccess;
-        entry.UserData = WakeCompletion;
+    private void WakeWhoeverWaits()
+    {
+        if (_ways.Doorbell is { } bell) _ = bell.Ring();
+        else if (_ways.CanWakeByFutex) Futex.WakeAll(ChannelHeader.Futex(_outgoing.Header));
     }
 }

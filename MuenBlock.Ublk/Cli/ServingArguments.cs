@@ -17,6 +17,7 @@ internal sealed class ServingArguments
 {
     private const double LeastIoTimeoutSeconds = 0.1; // a server may be kept from its CPU for so long by anything
 
+    private static readonly Option<string> s_eventDirectory = CommonOptions.EventDirectoryOption();
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<int> s_spin = CommonOptions.SpinOption();
     private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
@@ -43,7 +44,7 @@ internal sealed class ServingArguments
         HelpName = "FILE",
     };
 
-    // What a successor goes on with. A time-out and a log are chosen anew.
+    // What a successor goes on with. A time-out, a log and a directory are chosen anew.
     private static readonly Option[] s_recorded = [s_ioTimeout, s_wait, s_spin, s_stallWarning, s_logLevel];
 
     private ServingArguments()
@@ -51,7 +52,10 @@ internal sealed class ServingArguments
     }
 
     /// <summary>The options, for the verbs that have them.</summary>
-    public static IReadOnlyList<Option> Options { get; } = [s_connectTimeout, s_ioTimeout, s_foreground, s_logFile, s_wait, s_spin, s_stallWarning, s_logLevel];
+    public static IReadOnlyList<Option> Options { get; } = [s_connectTimeout, s_ioTimeout, s_foreground, s_logFile, s_eventDirectory, s_wait, s_spin, s_stallWarning, s_logLevel];
+
+    /// <summary>Where the events of channels are; null if there are none.</summary>
+    public required string? EventDirectory { get; init; }
 
     /// <summary>How the server is waited for.</summary>
     public required WaitMode Wait { get; init; }
@@ -90,6 +94,7 @@ internal sealed class ServingArguments
 
         return new ServingArguments
         {
+            EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory)),
             Wait = CommonOptions.ParseWait(Value(s_wait)),
             Spin = CommonOptions.ParseSpin(Value(s_spin)),
             Patience = ParsePatience(SourceOf(s_ioTimeout).GetValue(s_ioTimeout), Value(s_stallWarning)),
@@ -111,7 +116,7 @@ internal sealed class ServingArguments
 
     /// <summary>How a connection is used.</summary>
     /// <param name="unit">What its offsets count.</param>
-    public ConnectionOptions Serving(OffsetUnit unit) => new(unit, Wait, Spin, Patience);
+    public ConnectionOptions Serving(OffsetUnit unit) => new(unit, Wait, Spin, Patience) { EventDirectory = EventDirectory };
 
     private static bool IsGiven(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
 

@@ -9,4 +9,8 @@ namespace MuenBlock.Ublk.Queues;
 /// <param name="Wait">How answers are waited for.</param>
 /// <param name="Spin">How long at most to look for work before sleeping.</param>
 /// <param name="Patience">How long I/O may take.</param>
-internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin, Patience Patience);
+internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin, Patience Patience)
+{
+    /// <summary>Where the events of channels are; null if there are none.</summary>
+    public string? EventDirectory { get; init; }
+}

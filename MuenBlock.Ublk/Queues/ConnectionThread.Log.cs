@@ -33,6 +33,9 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended after {Ios} I/Os; {Replayed} were sent again, {Strays} stray responses were dropped; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
     private static partial void LogEnded(ILogger log, uint connection, ulong ios, ulong replayed, ulong strays, long bytes, int collections);
 
+    [LoggerMessage(23, LogLevel.Information, "connection {Connection}: {Waiting}; {Waking}")]
+    private static partial void LogSignals(ILogger log, uint connection, string waiting, string waking);
+
     [LoggerMessage(21, LogLevel.Error, "connection {Connection}: dropped, rule {Rule}: region {Region} was truncated while it was in use; I/O fails until the same file has its size again")]
     private static partial void LogLost(ILogger log, uint connection, string rule, string? region);
 

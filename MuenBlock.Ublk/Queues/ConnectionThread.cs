@@ -117,7 +117,8 @@ internal sealed partial class ConnectionThread : IDisposable
         try
         {
             using Ring ring = Ring.Create(new RingOptions { Entries = 256, CompletionEntries = 4096 });
-            var loop = new Loop(this, ring);
+            using var ways = SignalWays.Find(_regions.Response, _regions.Request, _options.EventDirectory);
+            var loop = new Loop(this, ring, ways);
             try
             {
                 loop.Run();
@@ -183,7 +184,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _unanswered;
         private unsafe byte* _elsewhere;
 
-        public unsafe Loop(ConnectionThread owner, Ring ring)
+        public unsafe Loop(ConnectionThread owner, Ring ring, SignalWays ways)
         {
             ConnectionRegions regions = owner._regions;
             _owner = owner;
@@ -196,10 +197,10 @@ internal sealed partial class ConnectionThread : IDisposable
             _files = new DeviceFiles(ring);
             _requests = new ChannelWriter<Request>(regions.Request.Memory, regions.Request.Length, regions.Name.RequestProtocol);
             _responses = new ChannelReader<Response>(regions.Response.Memory, regions.Response.Length, regions.Name.ResponseProtocol);
-            _signal = new PeerSignal<Response, Request>(ring, _responses, _requests, owner._options.Wait, owner._options.Spin);
+            _signal = new PeerSignal<Response, Request>(ring, _responses, _requests, ways, owner._options.Wait, owner._options.Spin);
             _session = new SessionMachine<ChannelRequests, ForwardedCompletions>(
                 owner._options.OffsetUnit,
-                PeerFeatures.Agrees | PeerFeatures.Futex | PeerFeatures.Traits,
+                PeerFeatures.Agrees | PeerFeatures.Traits | ways.Wakes,
                 (int)Epoch.New(),
                 this,
                 new ChannelRequests(_requests, _signal),
@@ -214,6 +215,7 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             _ring.RegisterSelf();
             _owner._control.Arm(_ring, ControlCompletion);
+            LogSignals(_log, _id, _signal.Waiting, _signal.Waking);
             _signal.Initialise();
 
             while (!Ended)
@@ -247,7 +249,7 @@ internal sealed partial class ConnectionThread : IDisposable
 
         void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)
         {
-            _signal.PeerWakes = (serverFeatures & PeerFeatures.Futex) != 0;
+            _signal.Agree(serverFeatures);
             _owner._devices = _session.Devices.ToArray();
             if (!_owner._greeted.IsSet) _owner.ServerFeatures = serverFeatures;
             _owner._greeted.Set();
@@ -321,7 +323,7 @@ internal sealed partial class ConnectionThread : IDisposable
             {
                 _lost = true;
                 string? name = _owner._regions.All.Lost?.Name;
-                _signal.PeerWakes = false;
+                _signal.Agree(PeerFeatures.None);
                 _session.MemoryLost();
                 if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Resource, $"connection {_id}: region {name} was truncated while it was in use");
                 _owner._greeted.Set();
@@ -414,14 +416,14 @@ internal sealed partial class ConnectionThread : IDisposable
                     break;
             }
 
-            _signal.PeerWakes = false;
+            _signal.Agree(PeerFeatures.None);
             _session.ServerLeft();
             return true;
         }
 
         private void BeginSession()
         {
-            _signal.PeerWakes = false;
+            _signal.Agree(PeerFeatures.None);
             _session.ServerAppeared(Environment.TickCount64);
         }
 

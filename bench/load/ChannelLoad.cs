@@ -24,6 +24,7 @@ internal sealed class ChannelLoad : IDisposable
     private readonly Ring _ring;
     private readonly ChannelWriter<Request> _requests;
     private readonly ChannelReader<Response> _responses;
+    private readonly SignalWays _ways;
     private readonly PeerSignal<Response, Request> _signal;
     private readonly Response[] _inbox = new Response[Batch];
 
@@ -47,7 +48,8 @@ internal sealed class ChannelLoad : IDisposable
         if (job.Depth > Math.Min(_requests.Elements, _responses.Elements)) throw new ProgramException(ExitCode.Usage, "the channels do not hold so many transfers");
         _ring = Ring.Create(new RingOptions { Entries = 256, CompletionEntries = 4096 });
         _ring.RegisterSelf();
-        _signal = new PeerSignal<Response, Request>(_ring, _responses, _requests, WaitMode.Auto, job.Spin);
+        _ways = SignalWays.Find(_response, _request, eventDirectory: null);
+        _signal = new PeerSignal<Response, Request>(_ring, _responses, _requests, _ways, WaitMode.Auto, job.Spin);
     }
 
     /// <summary>Greets the backend and runs the job.</summary>
@@ -57,8 +59,7 @@ internal sealed class ChannelLoad : IDisposable
         while (_responses.Read(_inbox, out _) != ReadStatus.NewEpoch) Thread.Sleep(1);
         _responses.Drain();
         _ = Ask(RequestKind.Reset, 0);
-        const PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Futex;
-        _signal.PeerWakes = ((PeerFeatures)Ask(RequestKind.Features, (ulong)features) & PeerFeatures.Futex) != 0;
+        _signal.Agree((PeerFeatures)Ask(RequestKind.Features, (ulong)(PeerFeatures.Agrees | _ways.Wakes)));
 
         ulong transfers = 0;
         int inFlight = _job.Depth;
@@ -95,6 +96,7 @@ internal sealed class ChannelLoad : IDisposable
     public void Dispose()
     {
         _ring.Dispose();
+        _ways.Dispose();
         _buffer.Dispose();
         _response.Dispose();
         _request.Dispose();

@@ -154,6 +154,9 @@ public sealed unsafe partial class RegionTests : IDisposable
         File.WriteAllText(mounts, "proc /proc proc rw 0 0\nx /muenfs2 muenfs rw 0 0\n");
         Assert.Equal("/dev/shm/muenblock", RegionDirectory.Default(mounts));
         Assert.Equal("/dev/shm/muenblock", RegionDirectory.Default(Path.Combine(_folder, "none")));
+        Assert.Null(RegionDirectory.DefaultEvents(mounts));
+        File.WriteAllText(mounts, "muenfs /muenfs muenfs rw 0 0\nmuenevents /muenevents muenevents rw 0 0\n");
+        Assert.Equal("/muenevents", RegionDirectory.DefaultEvents(mounts));
     }
 
     [LibraryImport("libc", EntryPoint = "link", StringMarshalling = StringMarshalling.Utf8)]

@@ -26,6 +26,10 @@ for verb in 'muenblock-backend serve --device disk:1' 'muenblock-ublk add'; do
     both 2 "--region-dir is empty" --conn $conn --region-dir ''
     both 2 "--region-dir" --conn $conn --region-dir a --region-dir b
 
+    both 2 "--event-dir is empty" --conn $conn --event-dir ''
+    both 4 "the event directory nowhere does not exist" --conn $conn --event-dir nowhere
+    both 4 "the event directory disk does not exist" --conn $conn --event-dir disk
+
     # Connection strings.
     both 2 "1 fields instead of 4 or 6" --conn ''
     both 2 "1 fields instead of 4 or 6" --conn 1

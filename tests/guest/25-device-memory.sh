@@ -21,7 +21,7 @@ fio_verifies_two_disks_through_a_buffer_that_cannot_be_pinned() {
     add --conn $CONN
     _data_is_bounced
     verify "${devices[0]}" bounced --rw=randrw --rwmixread=30 --bssplit=512/15:4k/35:20k/20:128k/20:1m/10 --iodepth=16 \
-        --serialize_overlap=1 --verify_backlog=64 --size=64M --io_size=12M --name=other --filename="${devices[1]}"
+        --serialize_overlap=1 --verify_backlog=64 --size=64M --io_size=8M --name=other --filename="${devices[1]}"
     random_file payload 4194304
     dd if=payload of="${devices[1]}" bs=1M oflag=direct conv=fsync status=none
     cmp payload <(dd if=$DISK bs=1M count=4 iflag=direct status=none)

@@ -18,6 +18,8 @@ readonly CLIENT_LOG=$WORK/client.log
 readonly PROGRAMS=^muenblock-          # their processes; the kernel cuts names off after 15 bytes
 PATH=$OUT:$PATH
 
+# Where the two programs find their regions; a test may set others before it starts them.
+server_arguments=(--region-dir "$REGIONS" --create-regions) client_arguments=(--region-dir "$REGIONS")
 backends=() backend='' backend_log='' devices=()
 
 fail() { echo "$*" >&2; return 1; }
@@ -65,7 +67,7 @@ mounts_in_work() { awk -v at="$WORK/" 'index($2, at) == 1 { print $2 }' /proc/mo
 start_backend() {
     local connections
     backend_log=$WORK/backend-${#backends[@]}.log
-    muenblock-backend serve --region-dir "$REGIONS" --create-regions "$@" 2>"$backend_log" &
+    muenblock-backend serve "${server_arguments[@]}" "$@" 2>"$backend_log" &
     backend=$!
     backends+=("$backend")
     connections=$(printf '%s\n' "$@" | tr , '\n' | grep -cE '^[0-9]+(:[^:]+){3,}$')
@@ -94,7 +96,7 @@ kill_backend() {
 # add ARG...: sets devices, the paths of those that were added.
 add() {
     local added=$WORK/added
-    timeout 60 muenblock-ublk add --region-dir "$REGIONS" --log-file "$CLIENT_LOG" "$@" >"$added"
+    timeout 60 muenblock-ublk add "${client_arguments[@]}" --log-file "$CLIENT_LOG" "$@" >"$added"
     mapfile -t devices <"$added"
     ((${#devices[@]})) || fail 'add printed no device'
     local device

@@ -1,0 +1,129 @@
+using MuenBlock.IoUring;
+using MuenBlock.Protocol.Channels;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Regions;
+using MuenBlock.Protocol.Signals;
+using Xunit;
+
+namespace MuenBlock.Protocol.Tests;
+
+/// <summary>How an end tells its peer that there is something to read. The event is a plain file here, which grows by a byte each time.</summary>
+public sealed unsafe class SignalTests : IDisposable
+{
+    private const ulong Protocol = 0x1234;
+    private const PeerFeatures Agreed = PeerFeatures.Agrees | PeerFeatures.Events;
+
+    private readonly string _folder = Directory.CreateDirectory($"/dev/shm/muenblock-test-{Guid.NewGuid():n}").FullName;
+    private readonly Region _incoming;
+    private readonly Region _outgoing;
+
+    public SignalTests()
+    {
+        foreach (string name in (string[])["in", "out"]) _ = Region.CreateIfMissing(_folder, name, 8192);
+        _ = Directory.CreateDirectory(Events);
+        File.WriteAllBytes($"{Events}/out", []);
+        _incoming = Region.Open(_folder, "in", writable: true, 8192);
+        _outgoing = Region.Open(_folder, "out", writable: true, 8192);
+    }
+
+    private string Events => $"{_folder}/events";
+
+    private long Rings => new FileInfo($"{Events}/out").Length;
+
+    /// <summary>What the peer announces, in the channel that it writes.</summary>
+    private ulong PeersHint
+    {
+        set => Volatile.Write(ref ((ChannelHeader*)_incoming.Memory)->Hint, value);
+    }
+
+    public void Dispose()
+    {
+        _incoming.Dispose();
+        _outgoing.Dispose();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    [Fact]
+    public void A_peer_that_gives_hints_gets_one_event_for_each_sleep()
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, Events);
+        PeerSignal<Response, Request> signal = Signal(ring, ways);
+        signal.Initialise();
+        signal.Agree(Agreed);
+        long before = Rings;
+        signal.Publish();
+        Assert.Equal(before, Rings);
+        for (ulong sleep = 7; sleep < 10; sleep++)
+        {
+            PeersHint = sleep;
+            signal.Publish();
+            signal.Publish();
+            Assert.Equal(++before, Rings);
+            PeersHint = 0;
+            signal.Publish();
+            Assert.Equal(before, Rings);
+        }
+    }
+
+    [Fact]
+    public void A_peer_that_knows_no_hints_gets_an_event_each_time()
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, Events);
+        PeerSignal<Response, Request> signal = Signal(ring, ways);
+        signal.Initialise();
+        foreach (PeerFeatures features in (PeerFeatures[])[Agreed, PeerFeatures.None])
+        {
+            signal.Agree(features);
+            long before = Rings;
+            for (int i = 0; i < 5; i++) signal.Publish();
+            Assert.Equal(features == PeerFeatures.None ? before + 5 : before, Rings);
+        }
+    }
+
+    [Fact]
+    public void A_new_epoch_and_the_end_of_one_are_told_whatever_the_peer_announced()
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, Events);
+        PeerSignal<Response, Request> signal = Signal(ring, ways);
+        signal.Agree(Agreed);
+        long before = Rings;
+        signal.Initialise();
+        Assert.Equal(before + 1, Rings);
+        signal.Deactivate();
+        Assert.Equal(before + 2, Rings);
+    }
+
+    [Fact]
+    public void A_peer_is_promised_the_wakes_that_it_gets()
+    {
+        using (SignalWays ways = SignalWays.Find(_incoming, _outgoing, Events)) Assert.Equal(PeerFeatures.Events, ways.Wakes);
+        using (SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null)) Assert.Equal(PeerFeatures.Futex, ways.Wakes);
+
+        // The channel that this end only reads has no event that it may ring.
+        using (SignalWays ways = SignalWays.Find(_outgoing, _incoming, Events))
+        {
+            Assert.Equal(PeerFeatures.Futex, ways.Wakes);
+            Assert.Equal($"there is no event {Events}/in", ways.WhyNoDoorbell);
+        }
+    }
+
+    [Fact]
+    public void A_file_that_is_always_ready_has_no_event()
+    {
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, Events);
+        Assert.Null(ways.Event);
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        Assert.DoesNotContain("event of in", Signal(ring, ways).Waiting, StringComparison.Ordinal);
+    }
+
+    private PeerSignal<Response, Request> Signal(Ring ring, SignalWays ways) => new(
+        ring,
+        new ChannelReader<Response>(_incoming.Memory, _incoming.Length, Protocol),
+        new ChannelWriter<Request>(_outgoing.Memory, _outgoing.Length, Protocol),
+        ways,
+        WaitMode.Auto,
+        TimeSpan.Zero);
+}
