@@ -112,6 +112,6 @@ internal sealed record DeviceRecord
 }
 
 /// <summary>The record's form as JSON.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, RespectNullableAnnotations = true)]
 [JsonSerializable(typeof(DeviceRecord))]
 internal sealed partial class RecordJson : JsonSerializerContext;

@@ -209,8 +209,10 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             return;
         }
 
+        bool resets = _handshake.Question == RequestKind.Reset;
         _handshake.Answer(response.Status);
-        if (_handshake.BrokenRule is not null) Refuse(_handshake.BrokenRule);
+        if (_handshake.BrokenRule is { } rule && resets) RefuseReset(rule);
+        else if (_handshake.BrokenRule is not null) Refuse(_handshake.BrokenRule);
         else if (_handshake.Done) FinishGreeting();
         else Ask(now);
     }
@@ -266,6 +268,13 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     {
         _events.Refused(rule);
         Fail();
+    }
+
+    /// <summary>A server that did not end what is under way may touch every slot: none is given back (I2), and all I/O waits for another server.</summary>
+    private void RefuseReset(string rule)
+    {
+        _events.Refused(rule);
+        State = SessionState.Waiting;
     }
 
     private void Fail()

@@ -178,7 +178,6 @@ public sealed class SessionTests
     }
 
     [Theory]
-    [InlineData(RequestKind.Reset, 1ul, "ResetSucceeds")]
     [InlineData(RequestKind.MaxDevices, 0ul, "DevicesAre")]
     [InlineData(RequestKind.MaxDevices, 257ul, "DevicesAre")]
     [InlineData(RequestKind.MaxDevices, ulong.MaxValue, "DevicesAre")]
@@ -194,6 +193,21 @@ public sealed class SessionTests
         world.Greet(question, answer);
         Assert.Equal(SessionState.Refused, world.Session.State);
         Assert.Contains(rule, world.Refusal, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_server_that_fails_to_reset_is_refused_and_no_slot_that_it_may_touch_is_given_back()
+    {
+        var world = new World();
+        world.Greet();
+        world.Session.Submit(4, RequestKind.Read, 0, 0, 4096);
+        _ = world.TakeSent();
+        world.Greet(RequestKind.Reset, 1);
+        Assert.Contains("ResetSucceeds", world.Refusal, StringComparison.Ordinal);
+        Assert.Empty(world.Completed);
+        world.Greet();
+        Assert.Equal(SessionState.Ready, world.Session.State);
+        Assert.Contains(world.Sent, request => request.Kind == RequestKind.Read);
     }
 
     [Fact]
