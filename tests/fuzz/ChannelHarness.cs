@@ -152,16 +152,17 @@ internal static unsafe class ChannelHarness
 
             ulong written = Word(56);
             if (written == _count) return ReadStatus.NoData;
-            if (written < _count)
+            UInt128 oldest = (UInt128)_count + _elements;
+            ulong started = Word(48);
+
+            // Counters that run backwards are those of a writer that began anew under its old epoch.
+            if (written < _count || (written <= oldest && started < _count))
             {
                 _count = 0;
                 return ReadStatus.NewEpoch;
             }
 
-            // wsc counts from the same zero as what was read; one that runs backwards is as lost as one that runs ahead.
-            UInt128 oldest = (UInt128)_count + _elements;
-            ulong started = Word(48);
-            if (written > oldest || started > oldest || started < _count)
+            if (written > oldest || started > oldest)
             {
                 _count = written;
                 return ReadStatus.Overrun;

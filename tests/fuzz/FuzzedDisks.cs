@@ -7,6 +7,8 @@ namespace MuenBlock.Fuzz;
 internal readonly record struct DiskOperation(RequestKind Kind, uint Slot, int Device, ulong Offset, ulong Length, ulong BufferOffset)
 {
     public bool IsTransfer => Kind is RequestKind.Read or RequestKind.Write;
+
+    public bool HasRange => IsTransfer || Kind == RequestKind.Discard;
 }
 
 /// <summary>
@@ -34,7 +36,7 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
     {
         ServedDevice device = devices[operation.Device];
         foreach (DiskOperation other in _pending) Rules.Require(other.Slot != operation.Slot, $"{operation} has a slot to itself");
-        if (operation.Kind != RequestKind.Sync)
+        if (operation.HasRange)
         {
             // After a disk has done a part of a block, as none should, what is left is no longer of whole blocks.
             ulong mask = device.BlockLength - 1;
@@ -44,7 +46,8 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
             Rules.Require(operation.Kind == RequestKind.Read || !device.IsReadOnly, $"{operation} leaves a device alone that is read only");
         }
 
-        if (operation.IsTransfer) Rules.Require((UInt128)operation.BufferOffset + operation.Length <= bufferLength, $"{operation} lies in the buffer");
+        if (operation.IsTransfer || operation.Kind == RequestKind.GetSmart)
+            Rules.Require((UInt128)operation.BufferOffset + operation.Length <= bufferLength, $"{operation} lies in the buffer");
         if (Ending && _ending.Slot == operation.Slot) CheckContinuation(operation);
         else started(operation);
         _pending.Add(operation);
@@ -78,7 +81,8 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
         _done[ending.Slot] += step;
         _delivered = 0;
         Ending = true;
-        complete(ending.Slot, result);
+        const int statuses = 3; // of SMART data, which has no length and no errno
+        complete(ending.Slot, ending.Kind == RequestKind.GetSmart ? result & statuses : result);
         Rules.Require(_delivered == (ending.Kind == RequestKind.Read ? step : 0), $"{step} bytes were read and {_delivered} delivered");
 
         // A request of a session that is over ends without an answer.

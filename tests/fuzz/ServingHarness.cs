@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging.Abstractions;
+using MuenBlock.Backend.Disks;
 using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
@@ -50,7 +51,7 @@ internal static class ServingHarness
             _devices =
             [
                 new ServedDevice(32 << 10, 512, traits),
-                new ServedDevice(1ul << 40, 4096, traits),
+                new ServedDevice(1ul << 40, 4096, traits, hasSmart: true),
                 new ServedDevice(32 << 10, 512, traits | DeviceTraits.ReadOnly),
                 new ServedDevice((ulong)long.MaxValue & ~511ul, 512, DeviceTraits.Known),
             ];
@@ -164,15 +165,18 @@ internal static class ServingHarness
             if (request.Device >= _devices.Length) return false;
             ServedDevice device = _devices[request.Device];
             if (request.Kind == RequestKind.Sync) return true;
+            if (request.Kind == RequestKind.GetSmart) return device.HasSmart && IsInBuffer(request, device, SmartCommands.PageSize);
             if (request.Kind is not (RequestKind.Read or RequestKind.Write or RequestKind.Discard)) return false;
             if (request.Kind != RequestKind.Read && device.IsReadOnly) return false;
             if (request.Kind == RequestKind.Discard && (device.Traits & DeviceTraits.Discard) == 0) return false;
             UInt128 offset = Offset(request);
             bool onDevice = request.Length > 0 && request.Length % device.BlockLength == 0 && offset % device.BlockLength == 0
                 && offset + request.Length <= device.Size && request.Length / device.BlockLength <= RequestRules.MostBlocks;
-            return onDevice && (request.Kind == RequestKind.Discard
-                || (request.BufferOffset % device.BlockLength == 0 && (UInt128)request.BufferOffset + request.Length <= BufferLength));
+            return onDevice && (request.Kind == RequestKind.Discard || IsInBuffer(request, device, request.Length));
         }
+
+        private static bool IsInBuffer(in Request request, ServedDevice device, ulong length) =>
+            request.BufferOffset % device.BlockLength == 0 && (UInt128)request.BufferOffset + length <= BufferLength;
 
         private UInt128 Offset(in Request request) => (UInt128)request.DeviceOffset * (_unit == OffsetUnit.Sectors ? 512u : 1u);
 
@@ -186,7 +190,8 @@ internal static class ServingHarness
         }
 
         private bool IsOf(in DiskOperation operation, in Request request) =>
-            request.Kind == operation.Kind && request.Device == operation.Device && Offset(request) == operation.Offset && request.Length == operation.Length
+            request.Kind == operation.Kind && request.Device == operation.Device
+            && (request.Kind == RequestKind.GetSmart || (Offset(request) == operation.Offset && request.Length == operation.Length))
             && (request.Kind == RequestKind.Discard || request.BufferOffset == operation.BufferOffset);
 
         private void CheckAnswer(Response response)
@@ -206,6 +211,11 @@ internal static class ServingHarness
                     break;
                 case RequestKind.Discard:
                     Rules.Require(asked.IsStarted == asked.IsAllowed && (asked.IsStarted || !succeeds), "a discard is done if it is allowed");
+                    break;
+                case RequestKind.GetSmart when request.Device < _devices.Length:
+                    Rules.Require(
+                        asked.IsStarted == asked.IsAllowed && (asked.IsStarted || (SmartStatus)response.Status is SmartStatus.Failure or SmartStatus.Undefined),
+                        "SMART data is read if there is any and it has a place");
                     break;
                 case RequestKind.Sync when succeeds:
                     Rules.Require(!_asked.Take(index).Any(other => IsWrite(other.Request.Kind) && other.Request.Device == request.Device), "a Sync is answered after the writes before it");
@@ -229,7 +239,7 @@ internal static class ServingHarness
             int shape = script.Byte();
             var request = new Request
             {
-                Kind = (shape & 1) == 0 ? (RequestKind)(1 + script.Below(4)) : (RequestKind)script.UInt16(),
+                Kind = (shape & 1) == 0 ? (RequestKind)(1 + script.Below(5)) : (RequestKind)script.UInt16(),
                 Device = (shape & 2) == 0 ? (ushort)script.Below(_devices.Length) : script.UInt16(),
                 Tag = script.Byte(),
             };
@@ -265,6 +275,9 @@ internal static class ServingHarness
 
             public void Discard(uint slot, int device, ulong offset, ulong length) =>
                 disks.Start(new DiskOperation(RequestKind.Discard, slot, device, offset, length, 0));
+
+            public void ReadSmart(uint slot, int device, ulong bufferOffset) =>
+                disks.Start(new DiskOperation(RequestKind.GetSmart, slot, device, 0, SmartCommands.PageSize, bufferOffset));
 
             public bool FallBackToOtherDiscard(int device) => disks.FallBackToOtherDiscard(device);
 
