@@ -62,6 +62,8 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
 
     public bool FallBackToOtherDiscard(int device) => _otherDiscard.Add(device);
 
+    public bool EndsBefore(int device, ulong end) => devices[device].Size < end;
+
     /// <summary>The request of the I/O that is ending was answered: its slot is free.</summary>
     public void Answered()
     {

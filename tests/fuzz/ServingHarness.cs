@@ -281,6 +281,8 @@ internal static class ServingHarness
 
             public bool FallBackToOtherDiscard(int device) => disks.FallBackToOtherDiscard(device);
 
+            public bool EndsBefore(int device, ulong end) => disks.EndsBefore(device, end);
+
             public void Flush(uint slot, int device) => disks.Start(new DiskOperation(RequestKind.Sync, slot, device, 0, 0, 0));
         }
 
