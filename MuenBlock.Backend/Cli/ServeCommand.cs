@@ -13,6 +13,8 @@ namespace MuenBlock.Backend.Cli;
 /// <summary>The verb <c>serve</c>: exports disks until a signal ends it.</summary>
 internal static partial class ServeCommand
 {
+    private const int OomScore = -900; // among the last to be killed: its clients would wait for the next one
+
     private static readonly Option<string[]> s_connections = CommonOptions.Connections();
 
     private static readonly Option<string[]> s_devices = new("--device")
@@ -100,6 +102,7 @@ internal static partial class ServeCommand
                 }
             }
 
+            ReclaimSafety.Prepare(log, OomScore);
             foreach (Connection connection in connections)
             {
                 var thread = new ConnectionThread(connection, options.Serving, log, signals.Interrupt);

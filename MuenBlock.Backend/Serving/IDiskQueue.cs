@@ -28,6 +28,13 @@ internal interface IDiskQueue
     /// <summary>SMART data to buffer: <see cref="SmartCommands.PageSize"/> bytes. The result is a <see cref="SmartStatus"/>.</summary>
     void ReadSmart(uint slot, int device, ulong bufferOffset);
 
+    /// <summary>
+    /// A write ended for lack of space. That means something only while the place is on the device: behind the end of one that has vanished
+    /// the kernel says the same (blkdev_write_iter, block/fops.c).
+    /// </summary>
+    /// <returns>Whether the device ends before the end of the write.</returns>
+    bool EndsBefore(int device, ulong end);
+
     /// <summary>Makes durable what has completed before.</summary>
     void Flush(uint slot, int device);
 }

@@ -73,6 +73,14 @@ internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory me
     public void ReadSmart(uint slot, int device, ulong bufferOffset) => smart!.Ask(slot, device, bufferOffset);
 
     /// <inheritdoc/>
+    public bool EndsBefore(int device, ulong end)
+    {
+        // An image has no size of this kind.
+        long size = BlockDeviceQueries.Size(disks[device].File);
+        return size >= 0 && (ulong)size < end;
+    }
+
+    /// <inheritdoc/>
     public void Flush(uint slot, int device)
     {
         ref SubmissionEntry entry = ref ring.NextEntry();

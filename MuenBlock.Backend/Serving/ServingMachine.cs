@@ -33,6 +33,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     private const int Eintr = 4; // asm-generic/errno-base.h
     private const int Eagain = 11;
     private const int Eio = 5;
+    private const int Enospc = 28;
     private const int Eopnotsupp = 95; // asm-generic/errno.h
 
     private readonly ServedDevice[] _devices;
@@ -190,6 +191,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
             return;
         }
 
+        if (result == -Enospc && _disks.EndsBefore(entry.Device, entry.Offset + entry.Remaining)) result = -Eio;
         if (result is -Eintr or -Eagain && entry.Retries++ < MostRetries)
         {
             Start(slot, ref entry);

@@ -12,6 +12,7 @@ namespace MuenBlock.Ublk.Cli;
 /// <param name="logFile">The file that is logged to; null for standard error.</param>
 internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> connections, ILogger log, string? logFile)
 {
+    private const int OomScore = -1000; // never killed: what is swapped to its devices would be lost with it
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(20); // while the end is near
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10); // for I/O that is under way, and for a second signal
 
@@ -48,6 +49,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         End end = connections.Any(options => options.Waiting.Count > 0) ? End.Leave : End.Remove;
         try
         {
+            ReclaimSafety.Prepare(log, OomScore);
             var files = new RegionFiles(log);
             foreach (ServerOptions options in connections)
             {

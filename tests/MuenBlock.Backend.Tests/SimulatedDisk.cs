@@ -87,6 +87,8 @@ internal readonly struct SimulatedQueue(SimulatedDisk disk) : IDiskQueue
 
     public void ReadSmart(uint slot, int device, ulong bufferOffset) => disk.Start(RequestKind.GetSmart, slot, device, 0, SmartCommands.PageSize, bufferOffset);
 
+    public bool EndsBefore(int device, ulong end) => false;
+
     public void Flush(uint slot, int device) => disk.Start(RequestKind.Sync, slot, device, 0, 0, 0);
 }
 

@@ -20,7 +20,7 @@ public sealed class FileClaimTests : IDisposable
     public void A_file_that_nobody_has_is_claimed_at_once()
     {
         using SafeFileHandle file = Open();
-        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, TimeSpan.Zero, Unexpected, static () => true, out _));
+        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, TimeSpan.Zero, Unexpected, Never, out _));
     }
 
     [Fact]
@@ -75,11 +75,11 @@ public sealed class FileClaimTests : IDisposable
     public void A_claim_has_both_locks_and_ends_with_its_opening()
     {
         SafeFileHandle file = Open();
-        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, TimeSpan.Zero, Unexpected, static () => true, out _));
+        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, TimeSpan.Zero, Unexpected, Never, out _));
         Assert.Equal(Environment.ProcessId.ToString(CultureInfo.InvariantCulture), Perl("F_GETLK", "print((unpack 's s x4 q q i', $lock)[4])"));
         file.Dispose();
         using SafeFileHandle next = Open();
-        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(next, TimeSpan.Zero, Unexpected, static () => true, out _));
+        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(next, TimeSpan.Zero, Unexpected, Never, out _));
     }
 
     [Theory]
@@ -98,6 +98,9 @@ public sealed class FileClaimTests : IDisposable
         Assert.True(FileClaim.IsLiving(parent.Id));
         parent.Kill();
     }
+
+    // A process that another test starts has a copy of every opening for a moment, so a lock may be let go of a little late.
+    private static bool Never() => false;
 
     private static void Unexpected() => Assert.Fail("nothing had to be waited for");
 

@@ -94,5 +94,7 @@ internal readonly struct DiskQueue(Disk disk) : IDiskQueue
 
     public void ReadSmart(uint slot, int device, ulong bufferOffset) => throw new InvalidOperationException("the disk has no SMART data");
 
+    public bool EndsBefore(int device, ulong end) => false;
+
     public void Flush(uint slot, int device) => disk.Start(RequestKind.Sync, slot, 0, 0, 0);
 }

@@ -46,6 +46,18 @@ serves_with_little_memory() {
 }
 check "a serving backend has less than 32 MiB of memory besides the regions" serves_with_little_memory
 
+install -d -o 65534 -g 65534 -m 700 "$t/nobodys"
+install -o 65534 -g 65534 -m 600 served "$t/nobodys/disk"
+says_what_is_not_permitted() {
+    started_by=(setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all prlimit --memlock=8388608:8388608)
+    serving_at_all unprivileged --conn $conn --device "$t/nobodys/disk:1" --region-dir "$t/nobodys/regions"
+    cat "$t/unprivileged.log"
+    (($(grep -c 'a shortage of memory may stop this process' "$t/unprivileged.log") == 1))
+    grep -q 'not marked as an I/O flusher (.*); its memory is not locked (.*); it may be killed when no memory is left' "$t/unprivileged.log"
+    kill $server
+}
+check "a backend without privileges serves and says once what it lacks against a shortage of memory" says_what_is_not_permitted
+
 # A directory that is missing is made, too; nobody else can look into either.
 makes_private_regions() {
     serving_at_all private --conn $conn --device served:1 --region-dir "$t/made/anew"

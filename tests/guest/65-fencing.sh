@@ -79,11 +79,11 @@ a_killed_backends_reads_do_not_reach_the_buffer_after_its_successors() {
 
     # Another disk: the buffer alone is what the two have in common. The only slot holds the newer data while it is slowly written.
     start_backend --conn $CONN --device $RAM2:1
-    _has_logged 'connection 1: waiting for the last I/O of a backend that died'
     wait $reader
     _slow_down "$backend" wbps $RAM2
     _write newer "${devices[0]}"
     _block_of $RAM2 | cmp newer -
+    _has_logged 'connection 1: waiting for the last I/O of a backend that died'
     leave_nothing
     _speed_up
 }

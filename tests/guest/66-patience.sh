@@ -9,7 +9,7 @@ _write_block() { dd if="$1" of="${devices[0]}" bs=4k count=1 seek="$2" oflag=dir
 _greetings() { (($(grep -c 'ready; ' "$CLIENT_LOG" || true) == $1)); }
 
 # I/O that waits for a backend fails after the time-out; what comes later fails at once.
-_loses_its_backend() {
+_loses_its_backend() {    # HOW-MANY-TIMES-BY-NOW
     local started=$SECONDS
     _fails _write_block payload 0
     ((SECONDS - started >= _TIMEOUT - 1)) || fail "a write failed after $((SECONDS - started)) s already"
@@ -17,31 +17,25 @@ _loses_its_backend() {
     started=$SECONDS
     for ((i = 0; i < 3; i++)); do _fails _read_block; done
     ((SECONDS - started < 2 * _TIMEOUT)) || fail 'every I/O waits for itself'
-    equal 1 "$(grep -c 'no answer for .* 1 I/Os failed (--io-timeout)' "$CLIENT_LOG")" 'what the client logged'
+    equal "$1" "$(grep -c 'no answer for .* 1 I/Os failed (--io-timeout)' "$CLIENT_LOG")" 'what the client logged'
 }
 
-io_fails_after_the_time_out_while_the_backend_is_stopped_and_succeeds_again_when_it_goes_on() {
+io_fails_after_the_time_out_when_the_backend_is_stopped_or_killed_and_succeeds_again_with_it_or_its_successor() {
     local i
     random_file payload 4096
     start_backend --conn $CONN --device $RAM:1
     add --conn $CONN --io-timeout $_TIMEOUT
     kill -STOP "$backend"
-    _loses_its_backend
+    _loses_its_backend 1
     kill -CONT "$backend"
     wait_for 20 _greetings 2
-    verify "${devices[0]}" back --rw=randrw --bs=4k --size=4M --iodepth=64
-}
+    verify "${devices[0]}" stopped --rw=randrw --bs=4k --size=2M --iodepth=64
 
-io_fails_after_the_time_out_when_the_backend_was_killed_and_succeeds_again_with_its_successor() {
-    local i
-    random_file payload 4096
-    start_backend --conn $CONN --device $RAM:1
-    add --conn $CONN --io-timeout $_TIMEOUT
     kill_backend
-    _loses_its_backend
+    _loses_its_backend 2
     start_backend --conn $CONN --device $RAM:1
-    wait_for 20 _greetings 2
-    verify "${devices[0]}" back --rw=randrw --bs=4k --size=4M --iodepth=64
+    wait_for 20 _greetings 3
+    verify "${devices[0]}" killed --rw=randrw --bs=4k --size=2M --iodepth=64
 }
 
 _suspended_disk() {
