@@ -49,6 +49,8 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         End end = connections.Any(options => options.Waiting.Count > 0) ? End.Leave : End.Remove;
         try
         {
+            // Without a driver that is all there is to say.
+            ControlPlane.Open(log).Dispose();
             ReclaimSafety.Prepare(log, OomScore);
             var files = new RegionFiles(log);
             foreach (ServerOptions options in connections)
