@@ -63,6 +63,7 @@ internal static class AddCommand
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<int> s_spin = CommonOptions.SpinOption();
     private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
+    private static readonly Option<string> s_sandbox = CommonOptions.SandboxOption();
     private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
 
     /// <summary>The verb, for the command line.</summary>
@@ -72,7 +73,7 @@ internal static class AddCommand
         var command = new Command("add", "Make block devices of the devices that a connection's backend exports, print their paths, and leave a process serving them.")
         {
             s_connections, s_regionDirectory, s_id, s_depth, s_maxIo, s_readOnly, s_connectTimeout, s_ioTimeout,
-            s_foreground, s_logFile, s_offsetUnit, s_wait, s_spin, s_stallWarning, s_logLevel,
+            s_foreground, s_logFile, s_offsetUnit, s_wait, s_spin, s_stallWarning, s_sandbox, s_logLevel,
         };
         command.SetAction(parsed => (int)Add(parsed, arguments));
         return command;
@@ -83,15 +84,16 @@ internal static class AddCommand
         // Everything is checked before a process is started for it.
         IReadOnlyList<ServerOptions> options = Read(parsed);
         LogLevel level = CommonOptions.ParseLogLevel(parsed.GetRequiredValue(s_logLevel));
+        bool sandbox = CommonOptions.ParseSandbox(parsed.GetRequiredValue(s_sandbox));
         string? logFile = parsed.GetValue(s_logFile);
         if (parsed.GetValue(s_foreground))
         {
             using ILoggerFactory factory = LineLog.ToStandardError(level);
             using var signals = new TerminationSignals();
-            return new ForegroundServer(options, factory.CreateLogger("add"), logFile: null).Run(signals, static () => { });
+            return new ForegroundServer(options, factory.CreateLogger("add"), logFile: null, sandbox).Run(signals, static () => { });
         }
 
-        return BackgroundServer.IsWanted ? BackgroundServer.Serve(options, level, logFile) : BackgroundServer.Launch(arguments);
+        return BackgroundServer.IsWanted ? BackgroundServer.Serve(options, level, logFile, sandbox) : BackgroundServer.Launch(arguments);
     }
 
     private static IReadOnlyList<ServerOptions> Read(ParseResult parsed)

@@ -50,7 +50,8 @@ internal static class BackgroundServer
     /// <param name="options">What to serve.</param>
     /// <param name="level">The least severe lines that are logged.</param>
     /// <param name="logFile">Where to, or null for a file that goes when the server ends.</param>
-    public static ExitCode Serve(IReadOnlyList<ServerOptions> options, LogLevel level, string? logFile)
+    /// <param name="sandbox">Whether to give up what serving does not need.</param>
+    public static ExitCode Serve(IReadOnlyList<ServerOptions> options, LogLevel level, string? logFile, bool sandbox)
     {
         Environment.SetEnvironmentVariable(Variable, null);
         _ = setsid();
@@ -63,7 +64,7 @@ internal static class BackgroundServer
         ExitCode code = ExitCode.Internal;
         try
         {
-            code = new ForegroundServer(options, factory.CreateLogger("add"), path).Run(signals, () =>
+            code = new ForegroundServer(options, factory.CreateLogger("add"), path, sandbox).Run(signals, () =>
             {
                 ready = true;
                 Detach(stream);

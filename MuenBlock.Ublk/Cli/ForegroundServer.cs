@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
+using MuenBlock.Protocol.Sandboxing;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
 
@@ -10,7 +11,8 @@ namespace MuenBlock.Ublk.Cli;
 /// <param name="connections">The connections.</param>
 /// <param name="log">Where to log.</param>
 /// <param name="logFile">The file that is logged to and that goes with the last device; null if there is none.</param>
-internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> connections, ILogger log, string? logFile)
+/// <param name="sandbox">Whether to give up what serving does not need.</param>
+internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> connections, ILogger log, string? logFile, bool sandbox)
 {
     private readonly List<DeviceServer> _servers = [];
 
@@ -19,6 +21,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     /// <param name="ready">Called once, when the devices can be used and their paths were printed.</param>
     public ExitCode Run(TerminationSignals signals, Action ready)
     {
+        Privileges.NeverGain();
         try
         {
             var files = new RegionFiles(log);
@@ -26,13 +29,11 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             {
                 DeviceServer server = DeviceServer.Start(options, files, log, signals.Interrupt);
                 _servers.Add(server);
-                foreach (BlockDevice device in server.Devices)
-                {
-                    Record(options, device).Save();
-                    Console.Out.WriteLine(device.Path);
-                }
+                foreach (BlockDevice device in server.Devices) Record(options, device).Save();
             }
 
+            if (sandbox) Sandbox.EnterAsBlockServer();
+            foreach (BlockDevice device in _servers.SelectMany(server => server.Devices)) Console.Out.WriteLine(device.Path);
             Console.Out.Flush();
             ready();
             WaitForTheEnd(signals);
