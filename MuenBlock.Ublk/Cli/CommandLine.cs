@@ -18,6 +18,7 @@ internal static class CommandLine
         {
             AddCommand.Create(arguments),
             RecoverCommand.Create(),
+            UpgradeCommand.Create(),
             DeleteCommand.Create(),
             ListCommand.Create(),
             FeaturesCommand.Create(),

@@ -41,6 +41,13 @@ internal static class RecoverCommand
         return look(new RecoveryPlan(control, RemovalMachine.This));
     }
 
+    /// <summary>The command line of the process that takes over a connection.</summary>
+    /// <param name="id">One of its devices.</param>
+    /// <param name="connection">The connection.</param>
+    /// <param name="parsed">A command line that has options of <see cref="ServingArguments"/>.</param>
+    internal static IReadOnlyList<string> Arguments(int id, WaitingConnection connection, ParseResult parsed) =>
+        [Verb, $"{id}", "--conn", connection.Connection.ToString(), "--region-dir", connection.RegionDirectory, .. ServingArguments.Given(parsed)];
+
     /// <summary>Takes over connections one after the other. One that cannot be taken over does not keep the others from being.</summary>
     /// <param name="ids">The devices.</param>
     /// <param name="find">Finds a device's connection.</param>
@@ -106,7 +113,7 @@ internal static class RecoverCommand
         {
             ExitCode ended = serving.Foreground
                 ? Serve(parsed, id, [connection.Connection], connection.RegionDirectory)
-                : BackgroundServer.Launch([Verb, $"{id}", "--conn", connection.Connection.ToString(), "--region-dir", connection.RegionDirectory, .. ServingArguments.Given(parsed)]);
+                : BackgroundServer.Launch(Arguments(id, connection, parsed));
             if (ended != ExitCode.Success) code = ended;
         }
 

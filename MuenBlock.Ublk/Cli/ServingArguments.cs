@@ -57,6 +57,9 @@ internal sealed class ServingArguments
     /// <summary>Where the events of channels are; null if there are none.</summary>
     public required string? EventDirectory { get; init; }
 
+    /// <summary>Those of the options that a process has which serves in the background whatever is said.</summary>
+    public static IEnumerable<Option> Taken => Options.Where(option => option != s_foreground);
+
     /// <summary>How the server is waited for.</summary>
     public required WaitMode Wait { get; init; }
 

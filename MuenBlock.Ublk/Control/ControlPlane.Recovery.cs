@@ -10,8 +10,8 @@ internal sealed partial class ControlPlane
     /// <summary>What makes a device outlive its server: I/O waits, and what was in flight is issued again.</summary>
     public const UblkFeatures Recoverable = UblkFeatures.UserRecovery | UblkFeatures.UserRecoveryReissue;
 
-    /// <summary>What of this a device can be added with; nothing where the driver has only a part of it.</summary>
-    public UblkFeatures RecoveryFeatures => (Features & Recoverable) != Recoverable ? 0 : Recoverable;
+    /// <summary>What of this a device can be added with, and whether it can be taken from its server in good order; nothing where the driver has only a part of it.</summary>
+    public UblkFeatures RecoveryFeatures => (Features & Recoverable) != Recoverable ? 0 : Recoverable | (Features & UblkFeatures.Quiesce);
 
     /// <summary>
     /// Begins to take over a device (START_USER_RECOVERY). The driver notices a server's death after a moment: until then it is asked again.
@@ -30,4 +30,16 @@ internal sealed partial class ControlPlane
     /// <param name="id">The device.</param>
     /// <param name="pid">The new serving process, which opened the character device.</param>
     public void EndRecovery(int id, int pid) => Run(UblkCommands.EndUserRecovery, id, [], (ulong)pid, LongDeadline);
+
+    /// <summary>Lets a device wait for another server (QUIESCE_DEV): its server gets no more I/O and is told by its tags, which are aborted.</summary>
+    /// <param name="id">The device, added with <see cref="UblkFeatures.Quiesce"/>.</param>
+    /// <param name="patience">How long to wait for a tag that is not in use.</param>
+    /// <returns>False if all of them stayed in use.</returns>
+    public bool TryQuiesce(int id, TimeSpan patience)
+    {
+        int result = Execute(UblkCommands.QuiesceDevice, id, [], (ulong)patience.TotalMilliseconds, 0, patience + Deadline);
+        if (result == -EBUSY) return false;
+        Check(UblkCommands.QuiesceDevice, id, result);
+        return true;
+    }
 }

@@ -74,6 +74,17 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
         return new WaitingConnection(connection, found, Ownership.Unit(named), record, [.. devices.OrderBy(info => Ownership.DeviceIndex(info))]);
     }
 
+    /// <summary>What devices of one connection belong to, without changing anything.</summary>
+    /// <param name="devices">The devices.</param>
+    /// <param name="machine">Where their records are.</param>
+    /// <exception cref="ProgramException">It is not known.</exception>
+    public static WaitingConnection Identify(IReadOnlyList<DeviceInfo> devices, IRecoveryMachine machine)
+    {
+        DeviceRecord? record = devices.Select(info => machine.TryLoadRecord((int)info.DeviceId)).FirstOrDefault(record => record is not null);
+        (ConnectionString connection, string directory) = Identify(devices[0], record, [], directory: null);
+        return new WaitingConnection(connection, directory, Ownership.Unit(devices[0]), record, devices);
+    }
+
     private static (ConnectionString Connection, string Directory) Identify(in DeviceInfo info, DeviceRecord? record, IReadOnlyList<ConnectionString> given, string? directory)
     {
         string where = directory ?? record?.RegionDirectory ?? RegionDirectory.Default();

@@ -209,6 +209,9 @@ internal sealed partial class DeviceServer : IDisposable
         try
         {
             if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsOurs(info) || DeviceSummary.Waits(info)) return;
+
+            // Its tags were aborted without it being stopped: it waits, or is about to (QUIESCE_DEV).
+            if (_serving && device.Queue.Closed.IsSet && info.State != DeviceState.Dead) return;
             if (!device.Queue.Closed.IsSet) device.Stop();
             if (!_serving || _thread.Failure is not null) device.Queue.Dispose();
             if (!device.Queue.Closed.Wait(s_closePatience)) LogNotClosed(_log, device.Path);

@@ -49,7 +49,7 @@ internal sealed class FakeDriver
     public ControlPlane OpenPlane(TimeSpan? deadline = null, ILogger? log = null, FakeSystem? system = null) => new(
         OpenRing, Open.Contains, new SystemFiles(system?.Root ?? "/nowhere"), log ?? Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance, deadline);
 
-    public void Put(int id, DeviceState state = DeviceState.Live, int pid = 100, bool ours = true, byte device = 0, uint connection = 0) => Devices[id] = new DeviceInfo
+    public void Put(int id, DeviceState state = DeviceState.Live, int pid = 100, bool ours = true, byte device = 0, uint connection = 0, UblkFeatures flags = 0) => Devices[id] = new DeviceInfo
     {
         DeviceId = (uint)id,
         State = state,
@@ -57,6 +57,7 @@ internal sealed class FakeDriver
         HardwareQueues = 1,
         QueueDepth = 64,
         LargestIoBytes = 1 << 20,
+        Flags = flags,
         ServerFlags = ours ? Ownership.Mark(device, OffsetUnit.Sectors, connection) : 0,
     };
 
@@ -106,6 +107,9 @@ internal sealed class FakeDriver
             case UblkCommands.StartDevice:
                 device.State = DeviceState.Live;
                 device.ServerPid = (int)command.Argument;
+                break;
+            case UblkCommands.QuiesceDevice:
+                device.State = DeviceState.Quiesced;
                 break;
             case UblkCommands.TryStopDevice when Open.Contains(id):
                 return -EBUSY;

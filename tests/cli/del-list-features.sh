@@ -25,6 +25,11 @@ row 2 "--spin 10001" muenblock-ublk recover --all --spin 10001
 row 2 "'loud'" muenblock-ublk recover --all --log-level loud
 row 2 "--depth" muenblock-ublk recover 0 --depth 4    # what the driver knows is not given again
 
+row 2 "Required argument missing" muenblock-ublk upgrade
+row 2 "'x' is no ublk block device" muenblock-ublk upgrade x
+row 2 "'1'" muenblock-ublk upgrade 0 1
+row 2 "'--foreground'" muenblock-ublk upgrade 0 --foreground
+
 row 2 "'surplus'" muenblock-ublk list surplus
 row 2 "'--frobnicate'" muenblock-ublk list --frobnicate
 row 2 "'perhaps'" muenblock-ublk list --json=perhaps

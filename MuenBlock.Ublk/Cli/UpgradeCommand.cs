@@ -1,0 +1,41 @@
+using System.CommandLine;
+using System.Diagnostics;
+using Microsoft.Extensions.Logging;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Ublk.Control;
+
+namespace MuenBlock.Ublk.Cli;
+
+/// <summary>The verb <c>upgrade</c>: lets the program on disk serve devices that an older one serves, while they are in use.</summary>
+internal static class UpgradeCommand
+{
+    private static readonly Argument<string> s_id = new("ID") { Description = "The N of /dev/ublkbN, or that path. All devices of its serving process change hands." };
+
+    /// <summary>The verb, for the command line.</summary>
+    public static Command Create()
+    {
+        var command = new Command("upgrade", "Replace the process that serves a block device by this program, while it is in use. Prints the devices' paths, and how long I/O waited.") { s_id };
+        foreach (Option option in ServingArguments.Taken) command.Add(option);
+        command.SetAction(parsed => (int)Upgrade(parsed));
+        return command;
+    }
+
+    private static ExitCode Upgrade(ParseResult parsed)
+    {
+        int id = DeleteCommand.ParseId(parsed.GetRequiredValue(s_id));
+        using ILoggerFactory logs = LineLog.ToStandardError(LogLevel.Warning);
+        using ControlPlane control = ControlPlane.Open(logs.CreateLogger("upgrade"));
+        long start = Stopwatch.GetTimestamp();
+        IReadOnlyList<(int Id, WaitingConnection Connection)> released = new ServerRelease(control, RemovalMachine.This).Release(id);
+        var code = ExitCode.Success;
+        foreach ((int first, WaitingConnection connection) in released)
+        {
+            ExitCode ended = BackgroundServer.Launch(RecoverCommand.Arguments(first, connection, parsed));
+            if (ended != ExitCode.Success) code = ended;
+        }
+
+        if (code == ExitCode.Success) Console.Out.WriteLine($"I/O waited for {Stopwatch.GetElapsedTime(start).TotalMilliseconds:0} ms");
+        else Console.Error.WriteLine($"{CommandLine.Program}: the devices that were not taken over wait for a server: 'muenblock-ublk recover --all' gives them one");
+        return code;
+    }
+}

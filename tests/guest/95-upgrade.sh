@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# The program that serves devices is replaced while they are in use.
+# shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
+
+io_goes_on_without_an_error_over_3_upgrades_of_the_client() {
+    local load i server
+    start_backend --conn $CONN --device $RAM:1,$RAM2:1
+    add --conn $CONN
+    exec 9</dev/ublkb1
+    while [[ ! -e enough ]]; do
+        verify /dev/ublkb0 upgrades --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=32M --number_ios=1500 --verify_backlog=32
+    done &
+    load=$!
+    for i in 1 2 3; do
+        wait_for 60 grep -qvE "^ *0 +0$" /sys/block/ublkb0/inflight
+        server=$(servers)
+        timeout 90 muenblock-ublk upgrade 0 >printed
+        cat printed
+        equal '/dev/ublkb0 /dev/ublkb1' "$(head -n 2 printed | paste -sd' ')" 'what was printed'
+        tail -n 1 printed | grep -qE '^I/O waited for [0-9]+ ms$'
+        [[ $(servers) != "$server" ]] || fail 'the serving process is the same'
+        sleep 0.5
+        kill -0 $load || fail "fio failed after upgrade number $i"
+    done
+    touch enough
+    wait $load
+    exec 9<&-
+    ! grep -E ' (error|fatal) ' "$CLIENT_LOG"
+    refused 7 'there is no /dev/ublkb7' muenblock-ublk upgrade 7
+}
+
+# A backend that does not answer keeps the server from ending by itself.
+an_upgrade_replaces_a_server_whose_io_does_not_end() {
+    random_file payload 4096
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    kill -STOP "$backend"
+    dd if=payload of=/dev/ublkb0 bs=4k oflag=direct status=none &
+    local writer=$!
+    sleep 1
+    muenblock-ublk upgrade 0 --connect-timeout 60 >printed &
+    local upgrade=$!
+    sleep 8
+    kill -CONT "$backend"
+    wait $upgrade
+    wait $writer
+    cmp -n 4096 payload $RAM
+}
