@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Programs;
@@ -13,9 +14,12 @@ namespace MuenBlock.Ublk.Cli;
 /// Runs the serving process behind the caller's back: <c>add</c> starts itself again (so does <c>recover</c>), passes on what that process prints until the
 /// devices can be used, and returns. A process that fails first says why on standard error, and its exit code is the caller's.
 /// </summary>
-internal static class BackgroundServer
+internal static partial class BackgroundServer
 {
     private const string Variable = "MUENBLOCK_BACKGROUND_SERVER";
+
+    private const uint FirstOther = 3; // after standard input, output and error
+    private const int CloseOnExec = 4; // CLOSE_RANGE_CLOEXEC, linux/close_range.h
 
     // Ends the list of paths that the serving process prints. A path begins with a slash.
     private const string ReadyLine = "ready";
@@ -34,6 +38,9 @@ internal static class BackgroundServer
             UseShellExecute = false,
         };
         start.Environment[Variable] = "1";
+
+        // What the caller has open is none of the server's: it would keep, of all things, its own device open.
+        _ = CloseRange(FirstOther, uint.MaxValue, CloseOnExec);
         using Process server = Process.Start(start) ?? throw new ProgramException(ExitCode.Environment, "cannot start the serving process");
         server.StandardInput.Close();
         while (server.StandardOutput.ReadLine() is { } line)
@@ -106,4 +113,7 @@ internal static class BackgroundServer
         // A crash of the runtime is reported on standard error: it belongs into the log.
         _ = dup2(PosixFile.Descriptor(log.SafeFileHandle), 2);
     }
+
+    [LibraryImport("libc", EntryPoint = "close_range")]
+    private static partial int CloseRange(uint first, uint last, int flags);
 }

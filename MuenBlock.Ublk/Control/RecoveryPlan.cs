@@ -80,7 +80,7 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
     /// <exception cref="ProgramException">It is not known.</exception>
     public static WaitingConnection Identify(IReadOnlyList<DeviceInfo> devices, IRecoveryMachine machine)
     {
-        DeviceRecord? record = devices.Select(info => machine.TryLoadRecord((int)info.DeviceId)).FirstOrDefault(record => record is not null);
+        DeviceRecord? record = devices.Select(info => machine.TryLoadRecord((int)info.DeviceId)).OfType<DeviceRecord>().FirstOrDefault();
         (ConnectionString connection, string directory) = Identify(devices[0], record, [], directory: null);
         return new WaitingConnection(connection, directory, Ownership.Unit(devices[0]), record, devices);
     }
