@@ -7,6 +7,7 @@ using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
+using MuenBlock.Protocol.Sandboxing;
 
 namespace MuenBlock.Backend.Cli;
 
@@ -41,6 +42,14 @@ internal static partial class ServeCommand
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<int> s_spin = CommonOptions.SpinOption();
     private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
+
+    private static readonly Option<string> s_user = new("--user")
+    {
+        Description = "Become this user when everything is open. For a start as root. Default: stay the user that started it.",
+        HelpName = "NAME",
+    };
+
+    private static readonly Option<string> s_sandbox = CommonOptions.SandboxOption();
     private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
 
     /// <summary>The verb, for the command line.</summary>
@@ -48,7 +57,7 @@ internal static partial class ServeCommand
     {
         var command = new Command("serve", "Export disks over shared memory, in the foreground, until SIGTERM or SIGINT.")
         {
-            s_connections, s_devices, s_regionDirectory, s_eventDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_scheduler, s_wait, s_spin, s_stallWarning, s_logLevel,
+            s_connections, s_devices, s_regionDirectory, s_eventDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_scheduler, s_wait, s_spin, s_stallWarning, s_user, s_sandbox, s_logLevel,
         };
         command.SetAction(parsed => (int)Serve(Read(parsed)));
         return command;
@@ -72,6 +81,8 @@ internal static partial class ServeCommand
             {
                 EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory)),
             },
+            User = parsed.GetValue(s_user),
+            Sandbox = CommonOptions.ParseSandbox(parsed.GetRequiredValue(s_sandbox)),
             LogLevel = CommonOptions.ParseLogLevel(parsed.GetRequiredValue(s_logLevel)),
         };
         ValidateOptionsResult valid = new ServeOptionsValidator().Validate(null, options);
@@ -80,6 +91,7 @@ internal static partial class ServeCommand
 
     private static ExitCode Serve(ServeOptions options)
     {
+        Privileges.NeverGain();
         IReadOnlyList<Export> exports = ExportPlan.Make(options.Connections, options.Devices, options.ReadOnly);
         using ILoggerFactory factory = LineLog.ToStandardError(options.LogLevel);
         ILogger log = factory.CreateLogger("serve");
@@ -107,8 +119,11 @@ internal static partial class ServeCommand
             {
                 var thread = new ConnectionThread(connection, options.Serving, log, signals.Interrupt);
                 threads.Add(thread);
-                thread.Start();
+                thread.Prepare();
             }
+
+            GiveUpPrivileges(options, connections.Exists(connection => Array.Exists(connection.Disks, disk => disk.Smart is not null)), log);
+            foreach (ConnectionThread thread in threads) thread.Start();
 
             while (!signals.Wait(RegionSet.LookInterval) && !threads.TrueForAll(thread => thread.Failed))
             {
@@ -127,6 +142,22 @@ internal static partial class ServeCommand
 
         return threads.Any(thread => thread.Failed) ? ExitCode.Internal : ExitCode.Success;
     }
+
+    /// <summary>All is open, and no client has been served yet.</summary>
+    private static void GiveUpPrivileges(ServeOptions options, bool readsSmart, ILogger log)
+    {
+        if (options.Sandbox)
+        {
+            Sandbox.EnterAsBackend(options.User, readsSmart);
+            return;
+        }
+
+        if (options.User is not null) Privileges.Become(options.User);
+        LogNoSandbox(log);
+    }
+
+    [LoggerMessage(32, LogLevel.Warning, "--sandbox off: capabilities and system calls stay as they are")]
+    private static partial void LogNoSandbox(ILogger log);
 
     [LoggerMessage(30, LogLevel.Information, "connection {Connection}: exporting {Path}, {Size} bytes in blocks of {BlockLength}, {Access}, through {Way}")]
     private static partial void LogExporting(ILogger log, uint connection, string path, ulong size, uint blockLength, string access, string way);

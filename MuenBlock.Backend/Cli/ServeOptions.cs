@@ -30,6 +30,12 @@ internal sealed class ServeOptions
     /// <summary>How each connection is served.</summary>
     public required ConnectionOptions Serving { get; init; }
 
+    /// <summary>Whom to become; null to stay.</summary>
+    public required string? User { get; init; }
+
+    /// <summary>Whether to give up what serving does not need.</summary>
+    public required bool Sandbox { get; init; }
+
     /// <summary>The least severe lines that are logged.</summary>
     public required LogLevel LogLevel { get; init; }
 }
@@ -48,6 +54,7 @@ internal sealed class ServeOptionsValidator : IValidateOptions<ServeOptions>
             result.AddError($"{options.Connections.Count} connections are too many: {MostConnections} are the most");
         if (options.CreateRegions && string.Equals(options.RegionDirectory, Protocol.Regions.RegionDirectory.Muen, StringComparison.Ordinal))
             result.AddError($"--create-regions makes no sense in {options.RegionDirectory}: there the separation kernel's policy defines the regions");
+        if (options.User is not null && !Protocol.Sandboxing.Privileges.IsUser(options.User)) result.AddError($"--user '{options.User}': there is no such user");
         if (options.RegionDirectory.Length == 0) result.AddError("--region-dir is empty: name a directory");
         return result.Build();
     }

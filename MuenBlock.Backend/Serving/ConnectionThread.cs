@@ -37,7 +37,9 @@ internal sealed partial class ConnectionThread : IDisposable
     private readonly WakeUp _control = new();
     private readonly Thread _thread;
     private readonly Action _failed;
-    private readonly ManualResetEventSlim _started = new();
+    private readonly ManualResetEventSlim _prepared = new();
+    private readonly ManualResetEventSlim _go = new();
+    private readonly ManualResetEventSlim _serving = new();
     private volatile bool _stopping;
     private Exception? _startFailure;
 
@@ -58,12 +60,12 @@ internal sealed partial class ConnectionThread : IDisposable
     /// <summary>Whether the connection ended by a fault of the program or of the kernel instead of <see cref="Stop"/>.</summary>
     public bool Failed { get; private set; }
 
-    /// <summary>Starts the thread and returns when clients can connect.</summary>
+    /// <summary>Starts the thread and returns when it has all that it needs of the system; no client is served yet.</summary>
     /// <exception cref="ProgramException">The ring could not be set up.</exception>
-    public void Start()
+    public void Prepare()
     {
         _thread.Start();
-        _started.Wait();
+        _prepared.Wait();
         if (_startFailure is null) return;
         _thread.Join();
         throw _startFailure is ProgramException
@@ -71,10 +73,18 @@ internal sealed partial class ConnectionThread : IDisposable
             : new ProgramException(ExitCode.Environment, $"connection {_connection.Name.Id}: {_startFailure.Message}", _startFailure);
     }
 
+    /// <summary>Returns when clients can connect, or the thread has failed.</summary>
+    public void Start()
+    {
+        _go.Set();
+        _serving.Wait();
+    }
+
     /// <summary>Asks the thread to accept nothing more, to finish what is under way and to end.</summary>
     public void Stop()
     {
         _stopping = true;
+        _go.Set();
         _control.Signal();
     }
 
@@ -90,7 +100,9 @@ internal sealed partial class ConnectionThread : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _started.Dispose();
+        _prepared.Dispose();
+        _go.Dispose();
+        _serving.Dispose();
         _control.Dispose();
     }
 
@@ -103,20 +115,24 @@ internal sealed partial class ConnectionThread : IDisposable
             using SmartThread? smart = SmartThread.StartIfNeeded(_connection);
             using var ways = SignalWays.Find(_connection.Request, _connection.Response, _options.EventDirectory);
             var loop = new Loop(this, ring, memory, ways, smart);
+            _prepared.Set();
+            _go.Wait();
+            if (_stopping) return;
             loop.Begin();
-            _started.Set();
+            _serving.Set();
             loop.Serve();
         }
         catch (Exception failure)
         {
-            if (_started.IsSet) LogFailed(_log, _connection.Name.Id, failure);
+            if (_prepared.IsSet) LogFailed(_log, _connection.Name.Id, failure);
             else _startFailure = failure;
             Failed = true;
             _failed();
         }
         finally
         {
-            _started.Set();
+            _prepared.Set();
+            _serving.Set();
         }
     }
 
@@ -259,7 +275,8 @@ internal sealed partial class ConnectionThread : IDisposable
             _looked = false;
             if (!_owner._connection.Regions.TryRestore()) return;
 
-            if (!_memory.TryRegisterAgain(_ring)) throw new ProgramException(ExitCode.Environment, "the buffer cannot be registered again");
+            int result = _memory.RegisterAgain(_ring);
+            if (result < 0 && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
             _lost = false;
             _requests.Forget();
             Open();

@@ -41,8 +41,13 @@ internal sealed unsafe class DiskMemory : IDisposable
 
     /// <summary>Lets a ring take hold of the shared buffer's pages again, after its file was truncated and restored: it still has those of before.</summary>
     /// <param name="ring">The ring, with no I/O under way.</param>
-    /// <returns>Whether the disks can go on as before.</returns>
-    public bool TryRegisterAgain(Ring ring) => !IsRegistered || Bounce is not null || (ring.UnregisterBuffers() >= 0 && Register(ring) >= 0);
+    /// <returns>0, or the negative errno for which it is no longer registered.</returns>
+    public int RegisterAgain(Ring ring)
+    {
+        if (Bounce is not null) return 0;
+        if (IsRegistered) _ = ring.UnregisterBuffers();
+        return Register(ring);
+    }
 
     /// <inheritdoc/>
     public void Dispose() => Bounce?.Dispose();

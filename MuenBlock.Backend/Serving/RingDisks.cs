@@ -17,14 +17,13 @@ internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory me
     private const int FallocatePunchHole = 2;
 
     private readonly byte* _memory = memory.Address;
-    private readonly bool _registered = memory.IsRegistered;
     private readonly BounceBuffer? _bounce = memory.Bounce;
 
     /// <inheritdoc/>
     public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset)
     {
         ref SubmissionEntry entry = ref ring.NextEntry();
-        if (_registered) entry.PrepareReadFixed(device, _memory + bufferOffset, length, offset, 0);
+        if (memory.IsRegistered) entry.PrepareReadFixed(device, _memory + bufferOffset, length, offset, 0);
         else entry.PrepareRead(device, _memory + bufferOffset, length, offset);
         Finish(ref entry, slot);
     }
@@ -38,7 +37,7 @@ internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory me
     {
         _bounce?.FromRegion(bufferOffset, length);
         ref SubmissionEntry entry = ref ring.NextEntry();
-        if (_registered) entry.PrepareWriteFixed(device, _memory + bufferOffset, length, offset, 0);
+        if (memory.IsRegistered) entry.PrepareWriteFixed(device, _memory + bufferOffset, length, offset, 0);
         else entry.PrepareWrite(device, _memory + bufferOffset, length, offset);
         Finish(ref entry, slot);
     }

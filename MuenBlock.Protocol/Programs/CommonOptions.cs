@@ -77,6 +77,16 @@ public static class CommonOptions
         DefaultValueFactory = _ => "30",
     };
 
+    /// <summary>--sandbox: whether privileges and system calls are given up.</summary>
+    /// <returns>A new option.</returns>
+    public static Option<string> SandboxOption() => Choice(
+        "--sandbox", "on", "Whether to give up capabilities and system calls that serving does not need, once all is open.", "on", "off");
+
+    /// <summary>The value of <see cref="SandboxOption"/>.</summary>
+    /// <param name="text">One of its choices.</param>
+    /// <returns>Whether it is on.</returns>
+    public static bool ParseSandbox(string text) => text == "on";
+
     /// <summary>--log-level: the least severe lines that are written.</summary>
     /// <returns>A new option.</returns>
     public static Option<string> LogLevelOption() => Choice(

@@ -57,12 +57,10 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             {
                 DeviceServer server = DeviceServer.Start(options, files, log, signals.Interrupt);
                 _servers.Add(server);
-                foreach (BlockDevice device in server.Devices)
-                {
-                    Save(options, device);
-                    Console.Out.WriteLine(device.Path);
-                }
+                foreach (BlockDevice device in server.Devices) Save(options, device);
             }
+
+            foreach (BlockDevice device in _servers.SelectMany(server => server.Devices)) Console.Out.WriteLine(device.Path);
 
             Console.Out.Flush();
             ready();

@@ -28,6 +28,7 @@ internal sealed class TestServer : IDisposable
         var opener = new DiskOpener(readOnly, static () => false, NullLogger.Instance);
         _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, new RegionFiles(NullLogger.Instance), opener, static () => false, NullLogger.Instance);
         _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned }, NullLogger.Instance, static () => { });
+        _thread.Prepare();
         _thread.Start();
     }
 

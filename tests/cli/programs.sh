@@ -57,6 +57,67 @@ says_what_is_not_permitted() {
     kill $server
 }
 check "a backend without privileges serves and says once what it lacks against a shortage of memory" says_what_is_not_permitted
+# --- what a serving backend keeps ------------------------------------------------------------------------------
+# every_thread NAME VALUE: of /proc/PID/task/*/status.
+every_thread() {
+    local thread
+    for thread in /proc/$server/task/*; do
+        [[ $(awk -v name="$1:" '$1 == name { print $2 }' "$thread/status") == "$2" ]] || { cat "$thread/status"; return 1; }
+    done
+}
+keeps_nothing() {
+    local set
+    every_thread NoNewPrivs 1
+    every_thread Seccomp 2
+    for set in CapInh CapPrm CapEff CapBnd CapAmb; do every_thread $set 0000000000000000; done
+}
+ends_well() { kill -TERM $server; wait $server; ! grep -qE ' (warn |error|fatal) ' "$1"; }
+
+root_gives_up_its_privileges() {
+    serving_at_all sandbox --conn $conn --device served:1 --region-dir /dev/shm/muenblock-cli-$$
+    keeps_nothing
+    every_thread Uid 0
+    ends_well sandbox.log
+    rm -r /dev/shm/muenblock-cli-$$
+}
+check "a backend that root starts keeps no capability and no system call that it does not need" root_gives_up_its_privileges
+
+becomes_another_user() {
+    # What that user could not open was open before.
+    chmod 600 served
+    serving_at_all user --conn $conn --device served:1 --region-dir /dev/shm/muenblock-cli-$$ --user nobody
+    keeps_nothing
+    every_thread Uid "$(id -u nobody)"
+    every_thread Gid "$(id -g nobody)"
+    every_thread Groups "$(id -G nobody)"
+    ends_well user.log
+    rm -r /dev/shm/muenblock-cli-$$
+}
+check "a backend becomes the user that --user names, in all threads" becomes_another_user
+
+serves_as_an_ordinary_user() {
+    # shellcheck disable=SC2034 # serving_at_all uses it
+    started_by=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+    install -d -o 65534 -m 700 ordinary
+    install -o 65534 -m 600 disk ordinary/disk
+    serving_at_all ordinary --conn $conn --device "$t/ordinary/disk:1" --region-dir "$t/ordinary/regions"
+    every_thread NoNewPrivs 1
+    every_thread Seccomp 2
+    every_thread CapPrm 0000000000000000
+    kill -TERM $server
+    wait $server
+}
+check "a backend serves as an ordinary user what is that user's" serves_as_an_ordinary_user
+
+keeps_all_without_a_sandbox() {
+    serving_at_all off --conn $conn --device served:1 --region-dir "$t/off" --sandbox off
+    every_thread Seccomp "$(awk '$1 == "Seccomp:" { print $2 }' /proc/self/status)"
+    every_thread CapEff "$(awk '$1 == "CapEff:" { print $2 }' /proc/self/status)"
+    grep -q 'warn  --sandbox off: ' off.log
+    kill -TERM $server
+    wait $server
+}
+check "--sandbox off leaves a backend what it was started with, and says so" keeps_all_without_a_sandbox
 
 # A directory that is missing is made, too; nobody else can look into either.
 makes_private_regions() {

@@ -36,6 +36,9 @@ ln disk second-name
 serve 2 "exported for writing twice: it has blocks in common with 'disk'" --conn $conn --conn 2:d:e:f --device disk:1 --device second-name:2
 serve 2 "257 devices" --conn $conn --read-only --device "$(printf 'disk:1,%.0s' {1..256})disk:1"
 serve 2 "too many" --conn "$(printf '%s:a%s:b%s:c%s,' {1..1025}{,,,})9999:a:b:c" --device disk:1
+serve 2 "--user 'nosuchuser': there is no such user" --conn $conn --device disk:1 --user nosuchuser
+serve 2 "--user" --conn $conn --device disk:1 --user
+serve 2 "'perhaps'" --conn $conn --device disk:1 --sandbox perhaps
 row 2 "makes no sense in /muenfs" muenblock-backend serve --conn $conn --device disk:1 --region-dir /muenfs --create-regions
 serve 2 "'perhaps'" --conn $conn --device disk:1 --read-only=perhaps
 serve 2 "'bfq'" --conn $conn --device disk:1 --scheduler bfq
@@ -123,6 +126,7 @@ as_nobody 4 "locked/disk may not be opened" own locked/disk:1
 as_nobody 4 "own/read-only may not be opened for reading and writing" own own/read-only:1
 as_nobody 4 "cannot create region $t/directory/" directory own/disk:1
 as_nobody 4 "cannot make the region directory $t/directory/new" directory/new own/disk:1
+as_nobody 3 "--user root: Operation not permitted" own own/disk:1 --user root --log-level error
 nobody 4 "may not be opened" muenblock-backend serve --conn $conn --region-dir "$t/roots" --device "$t/own/disk:1"
 nobody 4 "may not be opened for reading and writing" muenblock-backend serve --conn $conn --region-dir "$t/readable" --device "$t/own/disk:1"
 

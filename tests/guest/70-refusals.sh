@@ -101,6 +101,37 @@ a_device_that_is_not_there_cannot_be_deleted() {
     [[ -b /dev/ublkb0 ]]
 }
 
+one_file_is_not_two_regions() {
+    start_backend --conn $CONN,$CONN2 --device $RAM:1,$RAM2:2
+    mkdir "$WORK/names"
+    ln "$REGIONS"/{request,response,buffer}1 "$REGIONS"/{request,response}2 "$WORK/names"
+    ln "$REGIONS/buffer1" "$WORK/names/buffer2"
+    refused 4 'are the same file' muenblock-ublk add --region-dir "$WORK/names" --connect-timeout 5 --conn $CONN --conn $CONN2 --log-level error --foreground
+    refused 4 'are the same file' muenblock-ublk add --region-dir "$WORK/names" --connect-timeout 5 --conn 1:request1:response1:buffer2 --conn 2:request2:response2:buffer1
+    _nothing
+    rm -r "$WORK/names"
+}
+
+a_disk_is_exported_for_writing_once_whatever_its_names() {
+    local loop
+    truncate -s 64M image
+    sgdisk --clear --new=1:2048:+16M --new=2:0:+16M image >/dev/null
+    loop=$(losetup --find --show --partscan image)
+    mknod second-name b $((0x$(stat -c %t $RAM))) $((0x$(stat -c %T $RAM)))
+    local pair
+    for pair in "$RAM:1,second-name:1" "image:1,$loop:1" "$loop:1,image:1" "image:1,${loop}p2:1" "${loop}p1:1,$loop:1" "${loop}p1:1,${loop}p2:1,${loop}p1:1"; do
+        refused 2 'exported for writing twice' muenblock-backend serve --region-dir "$REGIONS" --create-regions --conn $CONN --device "$pair"
+    done
+    start_backend --conn $CONN --device "${loop}p1:1,${loop}p2:1"
+    add --conn $CONN
+    # What a partition's disk can do its client is told, too.
+    (($(queue "${devices[1]}" discard_max_bytes) > 0)) || fail 'a partition of a disk that discards does not'
+    del --all
+    stop_backend
+    losetup -d "$loop"
+    rm second-name
+}
+
 a_disk_in_use_is_not_exported_for_writing() {
     mkfs.ext4 -q $RAM2
     mkdir -p /mnt/used

@@ -1,0 +1,81 @@
+using MuenBlock.Protocol.Sandboxing;
+using Xunit;
+using Instruction = MuenBlock.Protocol.Sandboxing.SystemCallFilter.Instruction;
+
+namespace MuenBlock.Protocol.Tests;
+
+/// <summary>The filter's program, carried out as the kernel does (Documentation/networking/filter.rst).</summary>
+public sealed class SystemCallFilterTests
+{
+    private const uint X8664 = 0xc000_003e;
+    private const uint Allow = 0x7fff_0000;
+    private const uint KillProcess = 0x8000_0000;
+    private const uint Eperm = 0x0005_0001;
+    private const uint Enosys = 0x0005_0026;
+
+    private static readonly Instruction[] s_backend = SystemCallFilter.Build(SystemCallFilter.Serving);
+
+    [Theory]
+    [InlineData(426, Allow)] // io_uring_enter
+    [InlineData(202, Allow)] // futex
+    [InlineData(231, Allow)] // exit_group
+    [InlineData(257, Eperm)] // openat
+    [InlineData(425, Eperm)] // io_uring_setup
+    [InlineData(41, Eperm)] // socket
+    [InlineData(105, Eperm)] // setuid
+    [InlineData(317, Eperm)] // seccomp
+    [InlineData(9999, Eperm)]
+    [InlineData(435, Enosys)] // clone3
+    [InlineData(59, KillProcess)] // execve
+    [InlineData(322, KillProcess)] // execveat
+    [InlineData(101, KillProcess)] // ptrace
+    [InlineData(57, KillProcess)] // fork
+    [InlineData(0x4000_0000 + 202, KillProcess)] // the same by its number of the x32 ABI
+    public void A_backend_may_do_what_serving_takes(uint call, uint answer) => Assert.Equal(answer, Run(s_backend, call));
+
+    [Theory]
+    [InlineData(9, 3, Allow)] // mmap: reading and writing
+    [InlineData(9, 5, Eperm)] // running
+    [InlineData(10, 7, Eperm)] // mprotect
+    [InlineData(10, 1, Allow)]
+    [InlineData(329, 4, Eperm)] // pkey_mprotect
+    public void No_memory_becomes_executable(uint call, uint protection, uint answer) => Assert.Equal(answer, Run(s_backend, call, third: protection));
+
+    [Theory]
+    [InlineData(0x003d_0f00, Allow)] // a thread, as the C library makes it
+    [InlineData(0x0120_0011, KillProcess)] // a process
+    public void A_thread_may_be_started_and_a_process_may_not(uint flags, uint answer) => Assert.Equal(answer, Run(s_backend, 56, first: flags));
+
+    [Theory]
+    [InlineData(0x2285, Allow)] // SG_IO
+    [InlineData(0xc048_4e41, Allow)] // NVME_IOCTL_ADMIN_CMD
+    [InlineData(0x1277, Eperm)] // BLKDISCARD
+    public void A_backend_that_reads_SMART_data_may_send_the_commands_for_that(uint command, uint answer)
+    {
+        Assert.Equal(answer, Run(SystemCallFilter.Build(SystemCallFilter.Serving, readsSmart: true), 16, second: command));
+        Assert.Equal(Eperm, Run(s_backend, 16, second: command));
+    }
+
+    [Fact]
+    public void Another_architectures_numbers_are_not_looked_at() => Assert.Equal(KillProcess, Run(s_backend, 202, architecture: 0x4000_0003));
+
+    private static uint Run(Instruction[] program, uint call, uint first = 0, uint second = 0, uint third = 0, uint architecture = X8664)
+    {
+        var data = new Dictionary<uint, uint> { [0] = call, [4] = architecture, [16] = first, [24] = second, [32] = third };
+        uint accumulator = 0;
+        for (int next = 0; ; next++)
+        {
+            Instruction instruction = program[next];
+            bool taken = instruction.Code switch
+            {
+                0x15 => accumulator == instruction.Value,
+                0x35 => accumulator >= instruction.Value,
+                0x45 => (accumulator & instruction.Value) != 0,
+                _ => false,
+            };
+            if (instruction.Code == 0x06) return instruction.Value;
+            if (instruction.Code == 0x20) accumulator = data[instruction.Value];
+            else next += taken ? instruction.IfTrue : instruction.IfFalse;
+        }
+    }
+}
