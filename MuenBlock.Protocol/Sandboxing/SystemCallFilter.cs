@@ -15,7 +15,7 @@ namespace MuenBlock.Protocol.Sandboxing;
 /// </remarks>
 public static unsafe partial class SystemCallFilter
 {
-    /// <summary>System calls that a backend makes while it serves: its threads', the runtime's and the C library's (asm/unistd_64.h).</summary>
+    /// <summary>System calls that both programs make while they serve: their threads', the runtime's and the C library's (asm/unistd_64.h).</summary>
     internal static readonly SystemCall[] Serving =
     [
         SystemCall.IoUringEnter, SystemCall.Futex, SystemCall.Write, SystemCall.Read, SystemCall.ClockGettime, SystemCall.IoUringRegister,
@@ -24,6 +24,15 @@ public static unsafe partial class SystemCallFilter
         SystemCall.Getpid, SystemCall.Gettid, SystemCall.Tgkill, SystemCall.Sigaltstack, SystemCall.SetRobustList, SystemCall.Rseq,
         SystemCall.Exit, SystemCall.ExitGroup, SystemCall.Membarrier, SystemCall.ClockNanosleep, SystemCall.Nanosleep, SystemCall.SchedGetaffinity,
         SystemCall.Getrandom, SystemCall.RestartSyscall, SystemCall.Getcpu, SystemCall.Sysinfo, SystemCall.Prctl,
+    ];
+
+    /// <summary>What a server of block devices does besides: it looks for the users of a device, deletes its records, and watches its memory.</summary>
+    internal static readonly SystemCall[] Administering =
+    [
+        SystemCall.Openat, SystemCall.Newfstatat, SystemCall.Statx, SystemCall.Readlink, SystemCall.Readlinkat, SystemCall.Getdents64, SystemCall.Unlink,
+        SystemCall.Unlinkat, SystemCall.Fcntl, SystemCall.Pread64, SystemCall.Access, SystemCall.Faccessat2, SystemCall.Flock, SystemCall.Ftruncate,
+        SystemCall.Stat, SystemCall.Lstat, SystemCall.Open, SystemCall.Fadvise64, SystemCall.Dup2, SystemCall.Dup, SystemCall.Rename, SystemCall.Mkdir,
+        SystemCall.Pwrite64, SystemCall.Getcwd, SystemCall.Getuid, SystemCall.Geteuid, SystemCall.Eventfd2, SystemCall.IoUringSetup, SystemCall.Ioctl,
     ];
 
     // Nobody who serves disks does any of this.
@@ -56,11 +65,12 @@ public static unsafe partial class SystemCallFilter
     private const long SystemCallNumber = 317; // __NR_seccomp
 
     /// <summary>Installs the filter for every thread of the process, for good.</summary>
+    /// <param name="administers">Whether the program administers block devices as well.</param>
     /// <param name="readsSmart">Whether it sends the two commands that SMART data is read by.</param>
     /// <exception cref="ProgramException">The system has no such filters.</exception>
-    public static void Install(bool readsSmart)
+    public static void Install(bool administers, bool readsSmart)
     {
-        Instruction[] program = Build(Serving, readsSmart);
+        Instruction[] program = Build(administers ? [.. Serving, .. Administering] : Serving, readsSmart);
         fixed (Instruction* instructions = program)
         {
             var description = new Description { Length = (ushort)program.Length, Instructions = instructions };

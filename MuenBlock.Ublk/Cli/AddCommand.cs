@@ -61,8 +61,8 @@ internal static class AddCommand
         var serving = ServingArguments.Read(parsed);
         IReadOnlyList<ServerOptions> options = Read(parsed, serving);
         bool recovers = parsed.GetValue(s_recover);
-        if (serving.Foreground) return ForegroundServer.RunHere(() => Prepare(options, recovers), serving.LogLevel);
-        return BackgroundServer.IsWanted ? BackgroundServer.Serve(() => Prepare(options, recovers), serving.LogLevel, serving.LogFile) : BackgroundServer.Launch(arguments);
+        if (serving.Foreground) return ForegroundServer.RunHere(() => Prepare(options, recovers), serving);
+        return BackgroundServer.IsWanted ? BackgroundServer.Serve(() => Prepare(options, recovers), serving, serving.LogFile) : BackgroundServer.Launch(arguments);
     }
 
     private static IReadOnlyList<ServerOptions> Prepare(IReadOnlyList<ServerOptions> options, bool recovers) =>

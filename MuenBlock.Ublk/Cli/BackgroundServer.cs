@@ -55,9 +55,9 @@ internal static partial class BackgroundServer
 
     /// <summary>Is the server: leaves the caller's session, and its terminal once the devices can be used.</summary>
     /// <param name="prepare">Finds out what to serve.</param>
-    /// <param name="level">The least severe lines that are logged.</param>
+    /// <param name="serving">How to serve.</param>
     /// <param name="logFile">Where to, perhaps after what a predecessor wrote; null for a new file that goes with the last device.</param>
-    public static ExitCode Serve(Func<IReadOnlyList<ServerOptions>> prepare, LogLevel level, string? logFile)
+    public static ExitCode Serve(Func<IReadOnlyList<ServerOptions>> prepare, ServingArguments serving, string? logFile)
     {
         IReadOnlyList<ServerOptions> options = prepare();
         Environment.SetEnvironmentVariable(Variable, null);
@@ -65,9 +65,9 @@ internal static partial class BackgroundServer
         Environment.CurrentDirectory = "/";
         string path = logFile is null ? DeviceRecord.ServerLog(Environment.ProcessId) : Path.GetFullPath(logFile);
         using FileStream stream = OpenLog(path);
-        using ILoggerFactory factory = LineLog.To(stream, level);
+        using ILoggerFactory factory = LineLog.To(stream, serving.LogLevel);
         using var signals = new TerminationSignals();
-        var server = new ForegroundServer(options, factory.CreateLogger("serve"), path);
+        var server = new ForegroundServer(options, factory.CreateLogger("serve"), path, serving.Sandbox);
         bool ready = false;
         ExitCode code = ExitCode.Internal;
         try

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
+using MuenBlock.Protocol.Sandboxing;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
 
@@ -10,7 +11,8 @@ namespace MuenBlock.Ublk.Cli;
 /// <param name="connections">The connections.</param>
 /// <param name="log">Where to log.</param>
 /// <param name="logFile">The file that is logged to; null for standard error.</param>
-internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> connections, ILogger log, string? logFile)
+/// <param name="sandbox">Whether to give up what serving does not need.</param>
+internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> connections, ILogger log, string? logFile, bool sandbox)
 {
     private const int OomScore = -1000; // never killed: what is swapped to its devices would be lost with it
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(20); // while the end is near
@@ -29,12 +31,12 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
 
     /// <summary>Serves in this process, in its terminal.</summary>
     /// <param name="prepare">Finds out what to serve.</param>
-    /// <param name="level">The least severe lines that are logged.</param>
-    public static ExitCode RunHere(Func<IReadOnlyList<ServerOptions>> prepare, LogLevel level)
+    /// <param name="serving">How to serve.</param>
+    public static ExitCode RunHere(Func<IReadOnlyList<ServerOptions>> prepare, ServingArguments serving)
     {
-        using ILoggerFactory factory = LineLog.ToStandardError(level);
+        using ILoggerFactory factory = LineLog.ToStandardError(serving.LogLevel);
         using var signals = new TerminationSignals();
-        return new ForegroundServer(prepare(), factory.CreateLogger("serve"), logFile: null).Run(signals, static () => { });
+        return new ForegroundServer(prepare(), factory.CreateLogger("serve"), logFile: null, serving.Sandbox).Run(signals, static () => { });
     }
 
     /// <summary>
@@ -47,6 +49,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     {
         // What was taken over has users: a failure on the way must not take it from them.
         End end = connections.Any(options => options.Waiting.Count > 0) ? End.Leave : End.Remove;
+        Privileges.NeverGain();
         try
         {
             // Without a driver that is all there is to say.
@@ -60,8 +63,8 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
                 foreach (BlockDevice device in server.Devices) Save(options, device);
             }
 
+            if (sandbox) Sandbox.EnterAsBlockServer();
             foreach (BlockDevice device in _servers.SelectMany(server => server.Devices)) Console.Out.WriteLine(device.Path);
-
             Console.Out.Flush();
             ready();
             end = WaitForTheEnd(signals);

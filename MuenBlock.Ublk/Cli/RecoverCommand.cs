@@ -144,8 +144,8 @@ internal static class RecoverCommand
             },
         ];
         return serving.Foreground
-            ? ForegroundServer.RunHere(() => options, serving.LogLevel)
-            : BackgroundServer.Serve(() => options, serving.LogLevel, serving.LogFile ?? waiting.Record?.LogFile);
+            ? ForegroundServer.RunHere(() => options, serving)
+            : BackgroundServer.Serve(() => options, serving, serving.LogFile ?? waiting.Record?.LogFile);
     }
 
     private static Option<string[]> MakeConnections()

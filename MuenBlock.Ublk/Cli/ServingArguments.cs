@@ -21,6 +21,7 @@ internal sealed class ServingArguments
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<int> s_spin = CommonOptions.SpinOption();
     private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
+    private static readonly Option<string> s_sandbox = CommonOptions.SandboxOption();
     private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
 
     private static readonly Option<string> s_ioTimeout = new("--io-timeout")
@@ -45,14 +46,14 @@ internal sealed class ServingArguments
     };
 
     // What a successor goes on with. A time-out, a log and a directory are chosen anew.
-    private static readonly Option[] s_recorded = [s_ioTimeout, s_wait, s_spin, s_stallWarning, s_logLevel];
+    private static readonly Option[] s_recorded = [s_ioTimeout, s_wait, s_spin, s_stallWarning, s_sandbox, s_logLevel];
 
     private ServingArguments()
     {
     }
 
     /// <summary>The options, for the verbs that have them.</summary>
-    public static IReadOnlyList<Option> Options { get; } = [s_connectTimeout, s_ioTimeout, s_foreground, s_logFile, s_eventDirectory, s_wait, s_spin, s_stallWarning, s_logLevel];
+    public static IReadOnlyList<Option> Options { get; } = [s_connectTimeout, s_ioTimeout, s_foreground, s_logFile, s_eventDirectory, s_wait, s_spin, s_stallWarning, s_sandbox, s_logLevel];
 
     /// <summary>Where the events of channels are; null if there are none.</summary>
     public required string? EventDirectory { get; init; }
@@ -68,6 +69,9 @@ internal sealed class ServingArguments
 
     /// <summary>How long I/O may take.</summary>
     public required Patience Patience { get; init; }
+
+    /// <summary>Whether to give up what serving does not need.</summary>
+    public required bool Sandbox { get; init; }
 
     /// <summary>The least severe lines that are logged.</summary>
     public required LogLevel LogLevel { get; init; }
@@ -101,6 +105,7 @@ internal sealed class ServingArguments
             Wait = CommonOptions.ParseWait(Value(s_wait)),
             Spin = CommonOptions.ParseSpin(Value(s_spin)),
             Patience = ParsePatience(SourceOf(s_ioTimeout).GetValue(s_ioTimeout), Value(s_stallWarning)),
+            Sandbox = CommonOptions.ParseSandbox(Value(s_sandbox)),
             LogLevel = CommonOptions.ParseLogLevel(Value(s_logLevel)),
             ConnectTimeout = CommonOptions.ParseSeconds("--connect-timeout", parsed.GetRequiredValue(s_connectTimeout)),
             Foreground = parsed.GetValue(s_foreground),

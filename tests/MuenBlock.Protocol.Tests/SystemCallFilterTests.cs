@@ -14,6 +14,7 @@ public sealed class SystemCallFilterTests
     private const uint Enosys = 0x0005_0026;
 
     private static readonly Instruction[] s_backend = SystemCallFilter.Build(SystemCallFilter.Serving);
+    private static readonly Instruction[] s_blockServer = SystemCallFilter.Build([.. SystemCallFilter.Serving, .. SystemCallFilter.Administering]);
 
     [Theory]
     [InlineData(426, Allow)] // io_uring_enter
@@ -39,7 +40,11 @@ public sealed class SystemCallFilterTests
     [InlineData(10, 7, Eperm)] // mprotect
     [InlineData(10, 1, Allow)]
     [InlineData(329, 4, Eperm)] // pkey_mprotect
-    public void No_memory_becomes_executable(uint call, uint protection, uint answer) => Assert.Equal(answer, Run(s_backend, call, third: protection));
+    public void No_memory_becomes_executable(uint call, uint protection, uint answer)
+    {
+        Assert.Equal(answer, Run(s_backend, call, third: protection));
+        Assert.Equal(answer, Run(s_blockServer, call, third: protection));
+    }
 
     [Theory]
     [InlineData(0x003d_0f00, Allow)] // a thread, as the C library makes it
@@ -58,6 +63,13 @@ public sealed class SystemCallFilterTests
 
     [Fact]
     public void Another_architectures_numbers_are_not_looked_at() => Assert.Equal(KillProcess, Run(s_backend, 202, architecture: 0x4000_0003));
+
+    [Theory]
+    [InlineData(257, Allow)] // openat
+    [InlineData(217, Allow)] // getdents64
+    [InlineData(41, Eperm)] // socket
+    [InlineData(59, KillProcess)] // execve
+    public void A_server_of_block_devices_may_look_at_files_too(uint call, uint answer) => Assert.Equal(answer, Run(s_blockServer, call));
 
     private static uint Run(Instruction[] program, uint call, uint first = 0, uint second = 0, uint third = 0, uint architecture = X8664)
     {

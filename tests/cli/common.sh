@@ -67,6 +67,7 @@ for verb in 'muenblock-backend serve --device disk:1' 'muenblock-ublk add'; do
     both 2 "'blocks'" --conn $conn --offset-unit blocks
     both 2 "--offset-unit" --conn $conn --offset-unit
     both 2 "'sometimes'" --conn $conn --wait sometimes
+    both 2 "'perhaps'" --conn $conn --sandbox perhaps
     both 2 "'loud'" --conn $conn --log-level loud
     both 2 "'INFO'" --conn $conn --log-level INFO
     both 2 "'abc'" --conn $conn --spin abc

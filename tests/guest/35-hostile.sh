@@ -5,9 +5,6 @@
 _losses() { (($(grep -c "rule RegionsKeepTheirSize: region $2 was truncated" "$1" || true) >= 1)); }
 _io_works() { timeout 20 dd if=payload of="$1" bs=64k oflag=direct status=none 2>/dev/null; }
 _io_fails() { ! _io_works "$1"; }
-_other_in_use() {
-    while [[ ! -e enough ]]; do verify "${devices[1]}" other --rw=randrw --bs=4k --iodepth=8 --size=8M --number_ios=500 --verify_backlog=32; done
-}
 
 # Both ends have both connections; one of them is in use all the time, and nothing of that fails.
 a_truncated_region_costs_its_own_connection_until_it_is_whole_again() {
@@ -34,3 +31,113 @@ a_truncated_region_costs_its_own_connection_until_it_is_whole_again() {
     wait $load
     (($(grep -c 'connection 2: ' "$CLIENT_LOG") == 2)) || fail 'the other connection began anew'
 }
+
+# --- a hostile server ------------------------------------------------------------------------------------------
+# One walk through the whole table (docs/security.md): the server of the Python peer does what a file says. Python takes long to start
+# under emulation, so it starts once.
+readonly _ORDERS=$WORK/orders _SERVER_LOG=$WORK/server.log
+readonly _MOST_LOG_LINES=120 _MOST_GROWTH_KIB=16384
+
+_obeying() { grep -qF "obeying '$1'" <(tail -n 1 "$_SERVER_LOG"); }
+_order() { echo "$1" >"$_ORDERS.new"; mv "$_ORDERS.new" "$_ORDERS"; wait_for 10 _obeying "$1"; }
+_good() { _io_works "${devices[0]}" && timeout 20 dd if="${devices[0]}" bs=64k count=4 iflag=direct status=none | cmp payload -; }
+_other_in_use() {
+    while [[ ! -e enough ]]; do verify "${devices[1]}" other --rw=randrw --bs=4k --iodepth=8 --size=8M --number_ios=500 --verify_backlog=32; done
+}
+
+# misdeed ORDERS [PATTERN]: what the client says of it; its server goes on, and a good one after it is served.
+_misdeed() {
+    local lines writer
+    lines=$(wc -l <"$CLIENT_LOG")
+    _order "$1"
+    dd if=payload of="${devices[0]}" bs=16k oflag=direct status=none 2>/dev/null &
+    writer=$!
+    sleep 0.4
+    _order ''
+    wait $writer || true
+    kill -0 "$serving" || fail "$1: the serving process has ended"
+    wait_for 10 _good || fail "$1: a good server after it is of no use"
+    [[ -z ${2-} ]] || tail -n +$((lines + 1)) "$CLIENT_LOG" | grep -qE "$2" || fail "$1: no line says '$2'"
+}
+
+a_hostile_server_costs_its_own_connection_and_nothing_else() {
+    local here serving memory load
+    here=$(cd "${BASH_SOURCE[0]%/*}/../peer" && pwd)
+    random_file payload 262144
+    truncate -s 64M image
+    : >"$_ORDERS"
+    : >"$_SERVER_LOG"
+    PYTHONDONTWRITEBYTECODE=1 "$(python3 -c 'import sys; print(sys.executable)')" "$here/server.py" --conn $CONN --device image:1 \
+        --region-dir "$REGIONS" --create-regions --evil-file "$_ORDERS" 2>"$_SERVER_LOG" &
+    local server=$!
+    start_backend --conn $CONN2 --device $RAM2:2
+    wait_for 60 grep -q serving "$_SERVER_LOG"
+
+    # What add is told makes no device.
+    local refusing=(muenblock-ublk add --region-dir "$REGIONS" --conn $CONN --connect-timeout 2)
+    _order many-devices; refused 5 'rule: DevicesAreFrom1To256: 65536' "${refusing[@]}"
+    _order zero-geometry; refused 5 'no device with any blocks' "${refusing[@]}"
+    _order huge-geometry; refused 5 'rule: device 0: BlockLengthIsPowerOfTwo' "${refusing[@]}"
+    _order ''
+
+    add --conn $CONN --conn $CONN2
+    serving=$(servers)
+    _good
+    memory=$(kib_of "$serving" VmRSS)
+    _other_in_use &
+    load=$!
+
+    # Few lines first: what comes often has a budget in the log.
+    _misdeed shrink 'rule SizeDoesNotShrink: device 0 has 65536 blocks instead of 131072'
+    _misdeed block-length 'rule BlockLengthStaysTheSame'
+    _misdeed no-devices 'rule ResetSucceeds: status 1'
+    _misdeed same-epoch,many-devices 'rule DevicesAreFrom1To256: 65536'
+    _misdeed same-epoch,zero-geometry 'rule BlockLengthStaysTheSame'
+    _misdeed same-epoch,huge-geometry 'rule BlockLengthStaysTheSame'
+    _misdeed grow
+    _misdeed inactive 'the server is gone'
+    _misdeed same-epoch 'ready; '
+    _misdeed 'overrun 1' 'rule ResponsesFitTheChannel'
+    _misdeed 'huge 1' 'rule ResponsesFitTheChannel'
+    _misdeed 'header 2' 'rule ChannelsAreAsAgreed|server is gone|ready; '
+    _misdeed 'garbage 2' 'rule ChannelsAreAsAgreed|server is gone|ready; '
+    _misdeed 'wrong-tag 2' 'rule ResponsesAnswerRequests'
+    local misdeed
+    for misdeed in wrong-kind,wrong-device wrong-status duplicate,unsolicited,lost silence backwards ahead resize,hints,buffer epoch-flips; do
+        _misdeed $misdeed
+    done
+
+    touch enough
+    wait $load
+    (($(kib_of "$serving" VmRSS) < memory + _MOST_GROWTH_KIB)) || fail "the serving process grew from $memory to $(kib_of "$serving" VmRSS) KiB"
+    (($(wc -l <"$CLIENT_LOG") < _MOST_LOG_LINES)) || fail "the client's log has $(wc -l <"$CLIENT_LOG") lines"
+    ! grep -iE 'unhandled|exception|   at ' "$CLIENT_LOG" || fail 'a fault of the client, see above'
+    (($(grep -c 'connection 2: ' "$CLIENT_LOG") == 2)) || fail 'the other connection was disturbed'
+    del --all
+    grep -E 'connection 1: ended.* [1-9][0-9]* stray responses' "$CLIENT_LOG"
+    kill -TERM $server
+    wait $server
+}
+
+# --- privileges ------------------------------------------------------------------------------------------------
+# The driver takes the commands that end a device only from CAP_SYS_ADMIN; the others are for looking for a device's users.
+a_serving_process_keeps_only_the_privileges_that_ublk_needs() {
+    local thread
+    start_backend --conn $CONN --device $RAM:1 --user nobody
+    add --conn $CONN
+    for thread in /proc/"$(servers)"/task/*/status; do
+        # What runs in the kernel alone takes the rights of whoever sent the I/O.
+        ! grep -q '^Name:.iou-wrk' "$thread" || continue
+        equal 1 "$(awk '$1 == "NoNewPrivs:" { print $2 }' "$thread")" 'NoNewPrivs'
+        equal 2 "$(awk '$1 == "Seccomp:" { print $2 }' "$thread")" 'Seccomp'
+        equal 0000000000280004 "$(awk '$1 == "CapPrm:" { print $2 }' "$thread")" 'CapPrm'
+        equal 0000000000280004 "$(awk '$1 == "CapEff:" { print $2 }' "$thread")" 'CapEff'
+        equal 0000000000000000 "$(awk '$1 == "CapBnd:" { print $2 }' "$thread")" 'CapBnd'
+    done
+    for thread in /proc/$backend/task/*/status; do equal 0000000000000000 "$(awk '$1 == "CapPrm:" { print $2 }' "$thread")" 'CapPrm of the backend'; done
+    verify "${devices[0]}" sandboxed --rw=randrw --bs=4k --iodepth=8 --size=4M
+    kill -TERM "$(servers)"
+    wait_for 20 _no_servers
+    equal '' "$(traces)" 'what is left'
+}
+_no_servers() { [[ -z $(servers) ]]; }

@@ -30,6 +30,9 @@ MISDEEDS = {
     "huge": "sets wc and wsc close to 2^64",
     "overrun": "writes more answers than the ring holds",
     "header": "fills the header with random words",
+    "resize": "changes size, elements and protocol in the header of a channel that goes on",
+    "hints": "announces sleeps all the time, each under another number",
+    "buffer": "writes random bytes all over the buffer, whoever it belongs to",
     "garbage": "fills the whole channel with random bytes",
     "shrink": "begins anew with half the blocks",
     "grow": "begins anew with twice the blocks (where the new half is, it fails)",
@@ -47,6 +50,7 @@ GEOMETRY = {
     "huge-geometry": {Kind.MEDIA_BLOCKS: 2 ** 64 - 1, Kind.BLOCK_LENGTH: 2 ** 63, Kind.MAX_BLOCKS_COUNT: 2 ** 64 - 1},
 }
 TURNS_BETWEEN = 20
+LOOK_SECONDS = 0.1
 INACTIVE_TURNS = 500
 
 
@@ -57,6 +61,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evil-seconds", type=float, default=0, metavar="SECONDS",
                         help="so long after the first misdeed be a good server, as if that one had been restarted")
     parser.add_argument("--evil-seed", type=int, default=1)
+    parser.add_argument("--evil-file", metavar="FILE",
+                        help="do what the file says, as it changes: MISDEED,… and, after a space, how often; "
+                        "as long as it is empty be a good server")
 
 
 def chosen(text: str) -> List[str]:
@@ -77,6 +84,8 @@ class Misdeeds:
         self.done: List[str] = []
         self.seconds = options.evil_seconds
         self.since = 0.0
+        self.orders = ""
+        self.file, self.looked = options.evil_file, 0.0
 
     def _now(self) -> bool:
         now = bool(self.names) and self.answers >= self.after and self.left > 0
@@ -88,6 +97,21 @@ class Misdeeds:
         self.names, self.inactive_for = [], 0
         port.restore_devices()
         port.begin()
+
+    def _obey(self, port: "server.Port") -> None:
+        """Takes new orders, if there are any."""
+        if not self.file or time.monotonic() < self.looked + LOOK_SECONDS:
+            return
+        self.looked = time.monotonic()
+        with open(self.file, encoding="ascii") as file:
+            orders = file.read().strip()
+        if orders == self.orders:
+            return
+        self.orders = orders
+        names, _, often = orders.partition(" ")
+        self._reform(port)
+        self.names, self.done, self.left = chosen(names), [], int(often or 2 ** 63)
+        port.log(f"obeying '{orders}'")
 
     def responses(self, responses: List[Response]) -> List[Response]:
         """What is written instead of the right answers."""
@@ -135,6 +159,7 @@ class Misdeeds:
 
     def turn(self, port: "server.Port") -> bool:
         """What is done to the channel apart from answers; whether anything was."""
+        self._obey(port)
         if self.names and self.seconds and self.since and time.monotonic() > self.since + self.seconds:
             self._reform(port)
         if self.inactive_for:
@@ -188,6 +213,17 @@ class Misdeeds:
             port.response_region.words[index] = self.random.randrange(2 ** 64)
         if self.random.random() < 0.5:
             port.begin()
+
+    def _channel_resize(self, port: "server.Port") -> None:
+        for word in (shmstream.SIZE, shmstream.ELEMENTS, shmstream.PROTOCOL):
+            port.response_region.words[word] = self.random.choice([0, 1, 2 ** 63, self.random.randrange(2 ** 64)])
+
+    def _channel_hints(self, port: "server.Port") -> None:
+        port.response_region.words[shmstream.RESERVED] = self.random.randrange(1, 2 ** 64)
+
+    def _channel_buffer(self, port: "server.Port") -> None:
+        start = self.random.randrange(len(port.buffer) - 4096)
+        port.buffer[start:start + 4096] = os.urandom(4096)
 
     def _channel_garbage(self, port: "server.Port") -> None:
         port.response_region.bytes[:] = os.urandom(port.response_region.size)
