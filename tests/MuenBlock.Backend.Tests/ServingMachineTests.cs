@@ -1,0 +1,196 @@
+using Microsoft.Extensions.Logging.Abstractions;
+using MuenBlock.Backend.Serving;
+using MuenBlock.Protocol.Messages;
+using Xunit;
+
+namespace MuenBlock.Backend.Tests;
+
+/// <summary>The rules of the serving machine, one at a time, with disks that end I/O when and how a test says.</summary>
+public sealed class ServingMachineTests
+{
+    private const int Eintr = 4; // asm-generic/errno-base.h
+    private const int Eio = 5;
+    private const int Eopnotsupp = 95; // asm-generic/errno.h
+    private const int Capacity = 4;
+
+    private readonly List<Operation> _operations = [];
+    private readonly List<Response> _responses = [];
+    private readonly bool[] _otherDiscard = [false];
+    private readonly ServingMachine<Disks, Responses> _machine;
+
+    public ServingMachineTests()
+    {
+        _machine = new ServingMachine<Disks, Responses>(
+            [new ServedDevice(8ul << 30, 512, DeviceTraits.Known | DeviceTraits.Discard), new ServedDevice(1 << 20, 512, DeviceTraits.Known | DeviceTraits.ReadOnly | DeviceTraits.Discard)],
+            OffsetUnit.Bytes,
+            4ul << 30,
+            Capacity,
+            8,
+            PeerFeatures.Agrees,
+            new Complaints(NullLogger.Instance, 1),
+            new Disks(_operations, _otherDiscard),
+            new Responses(_responses));
+        Ask(new Request { Kind = RequestKind.Reset, Tag = 1000 });
+        _responses.Clear();
+    }
+
+    internal sealed record Operation(RequestKind Kind, uint Slot, ulong Offset, ulong Length, ulong BufferOffset);
+
+    [Fact]
+    public void A_Sync_waits_for_the_writes_and_discards_before_it_and_not_for_those_after_it()
+    {
+        Ask(Write(1), new Request { Kind = RequestKind.Discard, Tag = 2, Length = 512 }, new Request { Kind = RequestKind.Sync, Tag = 3 });
+        Ask(Write(4));
+        Assert.DoesNotContain(_operations, operation => operation.Kind == RequestKind.Sync);
+        End(2, 512);
+        End(0, 512);
+        Assert.DoesNotContain(_operations, operation => operation.Kind == RequestKind.Sync);
+        End(1, 0);
+        Operation flush = Assert.Single(_operations, operation => operation.Kind == RequestKind.Sync);
+        _machine.Complete(flush.Slot, 0);
+        Assert.Equal([4u, 1u, 2u, 3u], _responses.Select(response => response.Tag));
+    }
+
+    [Fact]
+    public void What_was_done_in_part_is_continued_where_it_ended()
+    {
+        Ask(new Request { Kind = RequestKind.Read, Tag = 1, Length = 8192, DeviceOffset = 1024, BufferOffset = 4096 });
+        End(0, 3072);
+        Assert.Empty(_responses);
+        Assert.Equal(_operations[0] with { Offset = 4096, Length = 5120, BufferOffset = 7168 }, _operations[1]);
+        End(1, 5120);
+        Assert.Equal(0ul, Assert.Single(_responses).Status);
+    }
+
+    [Fact]
+    public void A_disk_that_does_nothing_has_failed()
+    {
+        Ask(Write(1));
+        End(0, 0);
+        Assert.Equal((ulong)Status.IoError, Assert.Single(_responses).Status);
+    }
+
+    [Fact]
+    public void An_interrupted_IO_is_repeated_a_hundred_times_at_most()
+    {
+        Ask(Write(1));
+        for (int i = 0; i < 100; i++)
+        {
+            End(i, -Eintr);
+            Assert.Empty(_responses);
+            Assert.Equal(_operations[0], _operations[i + 1]);
+        }
+
+        End(100, -Eintr);
+        Assert.Equal((ulong)Status.IoError, Assert.Single(_responses).Status);
+        Assert.Equal(101, _operations.Count);
+    }
+
+    [Fact]
+    public void An_error_of_the_disk_is_the_answer()
+    {
+        Ask(Write(1));
+        End(0, -Eio);
+        Assert.Equal((ulong)Status.IoError, Assert.Single(_responses).Status);
+    }
+
+    [Fact]
+    public void A_discard_that_the_kernel_does_not_know_is_tried_the_other_way_once()
+    {
+        Ask(new Request { Kind = RequestKind.Discard, Tag = 1, Length = 512 });
+        End(0, -Eopnotsupp);
+        Assert.Equal(2, _operations.Count);
+        End(1, -Eopnotsupp);
+        Assert.Equal((ulong)Status.NotSupported, Assert.Single(_responses).Status);
+    }
+
+    [Fact]
+    public void A_Reset_is_answered_when_nothing_is_under_way_and_what_follows_it_waits()
+    {
+        Ask(Write(1));
+        Ask(new Request { Kind = RequestKind.Reset, Tag = 2 }, new Request { Kind = RequestKind.BlockLength, Tag = 3 });
+        Assert.Empty(_responses);
+        Assert.True(_machine.Inbox.IsEmpty);
+        End(0, 512);
+        Assert.Equal([1u, 2u, 3u], _responses.Select(response => response.Tag));
+        Assert.Equal(0ul, _responses[1].Status);
+    }
+
+    [Fact]
+    public void A_new_session_accepts_nothing_while_IO_of_the_old_one_is_under_way_which_is_not_answered()
+    {
+        Ask(Write(1));
+        _machine.BeginSession();
+        Assert.True(_machine.Inbox.IsEmpty);
+        End(0, 512);
+        Assert.Empty(_responses);
+        Assert.False(_machine.Inbox.IsEmpty);
+    }
+
+    [Fact]
+    public void Before_a_Reset_a_session_executes_and_answers_nothing()
+    {
+        _machine.BeginSession();
+        Ask(Write(1), new Request { Kind = RequestKind.BlockLength, Tag = 2 });
+        Assert.Empty(_operations);
+        Assert.Empty(_responses);
+    }
+
+    [Theory]
+    [InlineData(RequestKind.Write)]
+    [InlineData(RequestKind.Discard)]
+    public void A_read_only_device_is_not_written(RequestKind kind)
+    {
+        Ask(new Request { Kind = kind, Device = 1, Tag = 1, Length = 512 });
+        Assert.Empty(_operations);
+        Assert.Equal((ulong)Status.IoError, Assert.Single(_responses).Status);
+    }
+
+    [Fact]
+    public void No_more_is_taken_in_than_may_be_under_way()
+    {
+        Assert.Equal(Capacity, _machine.Inbox.Length);
+        Ask(Write(1));
+        Assert.Equal(Capacity - 1, _machine.Inbox.Length);
+        Ask(Write(2), Write(3), Write(4));
+        Assert.True(_machine.Inbox.IsEmpty);
+        End(2, 512);
+        Assert.Equal(1, _machine.Inbox.Length);
+    }
+
+    private static Request Write(uint tag) => new() { Kind = RequestKind.Write, Tag = tag, Length = 512, DeviceOffset = tag * 512 };
+
+    private void Ask(params Request[] requests)
+    {
+        requests.CopyTo(_machine.Inbox);
+        _machine.Accept(requests.Length);
+    }
+
+    private void End(int operation, int result) => _machine.Complete(_operations[operation].Slot, result);
+
+    private readonly struct Disks(List<Operation> operations, bool[] otherDiscard) : IDiskQueue
+    {
+        public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset) => operations.Add(new Operation(RequestKind.Read, slot, offset, length, bufferOffset));
+
+        public void Deliver(ulong bufferOffset, uint length)
+        {
+            // The disks read to the buffer itself.
+        }
+
+        public void Write(uint slot, int device, ulong offset, uint length, ulong bufferOffset) => operations.Add(new Operation(RequestKind.Write, slot, offset, length, bufferOffset));
+
+        public void Discard(uint slot, int device, ulong offset, ulong length) => operations.Add(new Operation(RequestKind.Discard, slot, offset, length, 0));
+
+        public bool FallBackToOtherDiscard(int device) => !otherDiscard[0] && (otherDiscard[0] = true);
+
+        public void ReadSmart(uint slot, int device, ulong bufferOffset) => throw new InvalidOperationException("the disks have no SMART data");
+
+        public void Flush(uint slot, int device) => operations.Add(new Operation(RequestKind.Sync, slot, 0, 0, 0));
+    }
+
+    private readonly struct Responses(List<Response> responses) : IResponseQueue
+    {
+        public void Answer(RequestKind kind, ushort device, uint tag, ulong status) =>
+            responses.Add(new Response { Kind = kind, Device = device, Tag = tag, Status = status });
+    }
+}
