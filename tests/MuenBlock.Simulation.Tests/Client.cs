@@ -1,7 +1,6 @@
 using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Ublk.Session;
-using Xunit;
 
 namespace MuenBlock.Simulation.Tests;
 
@@ -10,72 +9,88 @@ internal sealed class Client : ISessionEvents
 {
     private readonly ChannelWriter<Request> _requests;
     private readonly ChannelReader<Response> _responses;
-    private readonly SessionMachine<WriterQueue, KernelQueue> _session;
+    private readonly SessionMachine<WriterQueue, Outcomes> _session;
     private readonly Response[] _inbox = new Response[4];
+    private readonly Outcome[] _outcomes = new Outcome[64];
+    private readonly World _world;
     private readonly Random _random;
     private readonly Kernel _kernel;
+    private int _outcomeCount;
     private bool _prepared;
+    private bool _assigned;
 
-    public Client(SharedMemory memory, Kernel kernel, Patience patience, Random random)
+    public Client(World world, SharedMemory memory, Kernel kernel, Patience patience, Random random)
     {
+        _world = world;
         _random = random;
         _kernel = kernel;
         _requests = memory.RequestWriter();
         _responses = memory.ResponseReader();
-        _session = new SessionMachine<WriterQueue, KernelQueue>(
-            OffsetUnit.Sectors, PeerFeatures.Agrees | PeerFeatures.Traits, random.Next(), this, new WriterQueue(_requests), new KernelQueue(kernel))
+        _session = new SessionMachine<WriterQueue, Outcomes>(
+            OffsetUnit.Sectors, PeerFeatures.Agrees | PeerFeatures.Traits, random.Next(), this, new WriterQueue(this, world), new Outcomes(this))
         {
             Patience = patience,
         };
-        _requests.Initialise(Epoch.New());
+        _requests.Initialise(world.NewEpoch());
+        world.Trace.Log($"client: starts");
     }
 
-    /// <summary>Whether the server is refused, which must not happen here.</summary>
+    /// <summary>The rule for which the server was refused, which must not happen between honest ends.</summary>
     public string? Refusal { get; private set; }
 
-    public ulong Strays => _session.Strays;
+    /// <summary>Whether the devices were learnt from a server that was not honest: such a client would not have got to serve I/O.</summary>
+    public bool WasDeceived { get; private set; }
 
-    public void Step(long now)
+    public bool Recovering => _session.State != SessionState.Ready;
+
+    public ulong Replayed => _session.Replayed;
+
+    /// <summary>A turn of the loop.</summary>
+    /// <param name="now">Milliseconds.</param>
+    /// <param name="parts">How many parts of it are done before the client is killed.</param>
+    public void Step(long now, int parts)
     {
         _session.Now = now;
-        if (_prepared)
-        {
-            while (_kernel.TryFetch(out Kernel.Io io)) _session.Submit(io.Slot, io.Kind, 0, io.Offset, io.Length);
-        }
-
-        if (_responses.HasNews && _random.Next(3) > 0)
-        {
-            switch (_responses.Read(_inbox, out int count))
-            {
-                case ReadStatus.Success:
-                    _session.Receive(_inbox.AsSpan(0, count), now);
-                    break;
-                case ReadStatus.NewEpoch:
-                    _responses.Drain();
-                    _session.ServerAppeared(now);
-                    break;
-                case ReadStatus.Overrun:
-                    _session.ServerAppeared(now);
-                    break;
-                case ReadStatus.Inactive or ReadStatus.Incompatible:
-                    _session.ServerLeft();
-                    break;
-                default:
-                    break;
-            }
-        }
-
-        _session.Tick(now);
-        Assert.True(_requests.Open <= _requests.Elements, "more requests were composed than the channel holds");
+        if (_assigned) TakeFromKernel();
+        if (--parts <= 0) return;
         _requests.Publish();
+        if (--parts <= 0) return;
+        if (_responses.HasNews && _random.Next(3) > 0) TakeResponses(now);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        _session.Tick(now);
+        Invariants.I4_nothing_is_allocated(before, _world.Measures);
+        Settle();
+        if (--parts <= 0) return;
+        _requests.Publish();
+        if (_prepared && !_assigned && !WasDeceived)
+        {
+            _assigned = true;
+            _session.Prepare(_kernel.Slots, Kernel.SlotSize);
+            _kernel.Reissue();
+        }
+    }
+
+    /// <summary>What holds after each step.</summary>
+    public void Check()
+    {
+        Invariants.I1_what_is_in_flight_fits_the_channels(_session.Count, Math.Min(_requests.Elements, _responses.Elements));
+        Invariants.I1_what_is_in_flight_fits_the_channels((int)_requests.Open, _requests.Elements);
+        if (_assigned) Invariants.I8_nothing_is_forgotten(_session.Count, _kernel.HandedOver);
     }
 
     public void Ready(PeerFeatures serverFeatures, ulong replayed)
     {
+        _world.Trace.Log($"client: ready, {replayed} sent again");
+        Refusal = null;
+        _world.SessionBegan(_responses.Epoch);
         if (_prepared) return;
         _prepared = true;
-        _session.Prepare(_kernel.Slots, Kernel.SlotSize);
-        _kernel.Reissue();
+        WasDeceived = _session.Devices.Length != Drive.All.Length;
+        for (int i = 0; i < Drive.All.Length && !WasDeceived; i++)
+        {
+            DeviceGeometry geometry = _session.Devices[i];
+            WasDeceived = geometry.Size != Drive.All[i].Size || geometry.BlockLength != Drive.All[i].BlockLength || geometry.MostBytes < Kernel.SlotSize;
+        }
     }
 
     public void Refused(string rule) => Refusal = rule;
@@ -88,19 +103,97 @@ internal sealed class Client : ISessionEvents
     {
     }
 
-    private readonly struct WriterQueue(ChannelWriter<Request> writer) : IRequestQueue
+    private void TakeFromKernel()
     {
-        public void Send(in Request request) => writer.Next() = request;
-
-        public void Restart() => writer.Initialise(Epoch.New());
+        while (_kernel.TryFetch(out Kernel.Io io))
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            _session.Submit(io.Slot, io.Kind, (ushort)io.Device, io.Offset, io.Length);
+            Invariants.I4_nothing_is_allocated(before, _world.Measures);
+            Settle();
+        }
     }
 
-    private readonly struct KernelQueue(Kernel kernel) : IBlockCompletions
+    private void TakeResponses(long now)
     {
-        public void Complete(uint slot, int result) => kernel.Complete(slot, result);
+        ReadStatus status = _responses.Read(_inbox, out int count);
 
-        public void Abandon(uint slot, int errno) => kernel.Abandon(slot, errno);
+        // What is learnt of the devices, and what is said of a server that is refused, is kept; all else needs nothing.
+        bool measured = _assigned && _world.Measures && _world.Trusting;
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        switch (status)
+        {
+            case ReadStatus.Success:
+                _session.Receive(_inbox.AsSpan(0, count), now);
+                break;
+            case ReadStatus.NewEpoch:
+                _responses.Drain();
+                _session.ServerAppeared(now);
+                break;
+            case ReadStatus.Overrun:
+                Invariants.I1_no_packet_is_overrun(_world.Trusting);
+                _session.ServerAppeared(now);
+                break;
+            case ReadStatus.Inactive or ReadStatus.Incompatible:
+                _session.ServerLeft();
+                break;
+            default:
+                break;
+        }
 
-        public void Restore(uint slot, uint length) => kernel.Restore(slot, length);
+        Invariants.I4_nothing_is_allocated(before, measured);
+        Settle();
+    }
+
+    /// <summary>Tells the kernel what the session decided.</summary>
+    private void Settle()
+    {
+        foreach (ref readonly Outcome outcome in _outcomes.AsSpan(0, _outcomeCount))
+        {
+            switch (outcome.What)
+            {
+                case What.Complete:
+                    _kernel.Complete(outcome.Slot, outcome.Value);
+                    break;
+                case What.Abandon:
+                    _kernel.Abandon(outcome.Slot, outcome.Value);
+                    break;
+                default:
+                    _kernel.Restore(outcome.Slot, (uint)outcome.Value);
+                    break;
+            }
+        }
+
+        _outcomeCount = 0;
+    }
+
+    private enum What
+    {
+        Complete,
+        Abandon,
+        Restore,
+    }
+
+    private readonly record struct Outcome(What What, uint Slot, int Value);
+
+    private readonly struct WriterQueue(Client client, World world) : IRequestQueue
+    {
+        public void Send(in Request request)
+        {
+            if (request.Kind is RequestKind.Read or RequestKind.Write) Invariants.I3_a_request_stays_in_its_slot(request, (ushort)request.Tag);
+            client._requests.Next() = request;
+            world.Trace.Log($"client: sends {request.Kind}, tag {request.Tag:x}");
+        }
+
+        public void Restart() => client._requests.Initialise(world.NewEpoch());
+    }
+
+    private readonly struct Outcomes(Client client) : IBlockCompletions
+    {
+        public void Complete(uint slot, int result) => client._outcomes[client._outcomeCount++] = new Outcome(What.Complete, slot, result);
+
+        public void Abandon(uint slot, int errno) => client._outcomes[client._outcomeCount++] = new Outcome(What.Abandon, slot, errno);
+
+        public void Restore(uint slot, uint length) => client._outcomes[client._outcomeCount++] = new Outcome(What.Restore, slot, (int)length);
     }
 }
