@@ -185,6 +185,8 @@ public sealed class ServingMachineTests
 
         public void ReadSmart(uint slot, int device, ulong bufferOffset) => throw new InvalidOperationException("the disks have no SMART data");
 
+        public bool EndsBefore(int device, ulong end) => false;
+
         public void Flush(uint slot, int device) => operations.Add(new Operation(RequestKind.Sync, slot, 0, 0, 0));
     }
 

@@ -203,5 +203,7 @@ internal readonly struct DiskQueue(Disks disks) : IDiskQueue
 
     public void ReadSmart(uint slot, int device, ulong bufferOffset) => throw new InvalidOperationException("the disks have no SMART data");
 
+    public bool EndsBefore(int device, ulong end) => false;
+
     public void Flush(uint slot, int device) => disks.Start(RequestKind.Sync, slot, device, 0, 0, 0);
 }
