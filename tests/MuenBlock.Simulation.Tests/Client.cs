@@ -1,3 +1,4 @@
+using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Ublk.Session;
@@ -89,7 +90,7 @@ internal sealed class Client : ISessionEvents
         for (int i = 0; i < Drive.All.Length && !WasDeceived; i++)
         {
             DeviceGeometry geometry = _session.Devices[i];
-            WasDeceived = geometry.Size != Drive.All[i].Size || geometry.BlockLength != Drive.All[i].BlockLength || geometry.MostBytes < Kernel.SlotSize;
+            WasDeceived = geometry.Size != Drive.All[i].Size || geometry.BlockLength != Drive.All[i].BlockLength || geometry.MostBlocks != RequestRules.MostBlocks;
         }
     }
 
