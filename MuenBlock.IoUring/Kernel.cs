@@ -77,6 +77,8 @@ internal static unsafe partial class Kernel
 internal enum EnterFlags : uint
 {
     GetEvents = 1 << 0,
+    WakeSubmissionThread = 1 << 1,
+    WaitForRoom = 1 << 2,
     ExtendedArgument = 1 << 3,
     RegisteredRing = 1 << 4,
 }
@@ -96,6 +98,7 @@ internal enum RingFeatures : uint
 [Flags]
 internal enum SubmissionQueueFlags : uint
 {
+    ThreadSleeps = 1 << 0,
     CompletionOverflow = 1 << 1,
     TaskRun = 1 << 2,
 }

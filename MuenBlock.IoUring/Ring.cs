@@ -17,8 +17,8 @@ namespace MuenBlock.IoUring;
 /// <item><see cref="TryTake"/> copies completions, as long as there are any;</item>
 /// <item><see cref="Release"/> gives their places back to the kernel, once for the batch.</item>
 /// </list>
-/// Nothing here allocates, locks or throws unless the ring is broken. The kernel never polls the submission queue (no SQPOLL):
-/// it moves the queue's head only inside io_uring_enter, on this thread.
+/// Nothing here allocates, locks or throws unless the ring is broken. The kernel moves the submission queue's head inside
+/// io_uring_enter, on this thread; with <see cref="RingOptions.SubmissionThreadIdle"/> at any time, once the tail is published.
 /// </summary>
 public sealed unsafe partial class Ring : IDisposable
 {
@@ -33,6 +33,7 @@ public sealed unsafe partial class Ring : IDisposable
     private readonly int _entryShift;
     private readonly uint _entryMask;
     private readonly uint _completionMask;
+    private readonly bool _threadSubmits;
 
     // Places in the memory that is shared with the kernel. All null once the ring is disposed of.
     private byte* _entries;
@@ -43,8 +44,9 @@ public sealed unsafe partial class Ring : IDisposable
     private uint* _completionTail;
     private SubmissionQueueFlags* _submissionFlags;
 
-    // Entries are handed out up to _tail, and the kernel took them up to _head, as it was after the last Enter.
+    // Entries are handed out up to _tail and published up to _given; the kernel took them up to _head, when it was last looked.
     private uint _tail;
+    private uint _given;
     private uint _head;
     private uint _entryCount;
 
@@ -66,6 +68,7 @@ public sealed unsafe partial class Ring : IDisposable
         _entryCount = memory.SubmissionEntries;
         _entryMask = memory.SubmissionEntries - 1;
         _completionMask = memory.CompletionEntries - 1;
+        _threadSubmits = memory.Setup.HasFlag(RingSetup.SubmissionThread);
         _entries = memory.Entries;
         _completions = memory.Completions;
         _submissionHead = memory.SubmissionHead;
@@ -96,7 +99,7 @@ public sealed unsafe partial class Ring : IDisposable
     public uint CompletionEntries => _memory.CompletionEntries;
 
     /// <summary>Entries handed out and not yet submitted.</summary>
-    public uint Queued => _tail - _head;
+    public uint Queued => _tail - _given;
 
     /// <summary>Calls of io_uring_enter so far.</summary>
     public ulong Enters => _enters;
@@ -142,6 +145,8 @@ public sealed unsafe partial class Ring : IDisposable
         (uint entries, uint completions) = (options.Entries, options.CompletionEntries);
         if (entries is 0 or > Most)
             throw new ArgumentException($"a ring has 1 to {Most} entries, not {entries}", nameof(options));
+        if (options.SubmissionThreadIdle is { } idle && (idle < TimeSpan.FromMilliseconds(1) || idle > RingOptions.LongestIdle))
+            throw new ArgumentException($"a submission thread sleeps after 1 to {RingOptions.LongestIdle.TotalMilliseconds} ms, not {idle.TotalMilliseconds}", nameof(options));
         if (completions != 0 && (completions < entries || completions > 2 * Most))
             throw new ArgumentException($"a ring of {entries} entries has {entries} to {2 * Most} completion entries, not {completions}", nameof(options));
         return new Ring(RingMemory.Create(options, ladder), options.SingleIssuer);
@@ -173,7 +178,9 @@ public sealed unsafe partial class Ring : IDisposable
     /// <param name="timeoutNanoseconds">How long to wait for them at most; -1 for as long as it takes.</param>
     /// <returns>The number of entries submitted.</returns>
     /// <exception cref="RingException">The ring is broken, disposed of, or not this thread's.</exception>
-    public uint Enter(uint waitFor = 0, long timeoutNanoseconds = -1)
+    public uint Enter(uint waitFor = 0, long timeoutNanoseconds = -1) => Call(waitFor, timeoutNanoseconds, default);
+
+    private uint Call(uint waitFor, long timeoutNanoseconds, EnterFlags extra)
     {
         // The kernel checks this too, but not on every kind of ring, and a registered descriptor is another ring on another thread.
         if (_owner != 0 && _owner != Environment.CurrentManagedThreadId) throw RingException.OnForeignThread();
@@ -182,20 +189,42 @@ public sealed unsafe partial class Ring : IDisposable
         // Release of the entries' contents with the tail. Pairs with the kernel's acquire load of it in io_submit_sqes.
         Volatile.Write(ref *_submissionTail, _tail);
         Release();
-        if (HasDeferredWork) ClearTaskRun();
+        uint submitted = _tail - _given;
+        EnterFlags flags = _enterFlags | extra;
+        if (_threadSubmits)
+        {
+            // Store of the tail before load of the flags. Pairs with the fence in io_sq_thread between its flag that it sleeps and
+            // its last look at the tail: either it sees the entries, or its flag is seen here.
+            Interlocked.MemoryBarrier();
+            _given = _tail;
+            _head = Volatile.Read(ref *_submissionHead);
+            var said = (SubmissionQueueFlags)Volatile.Read(ref *(uint*)_submissionFlags);
+            if ((said & SubmissionQueueFlags.ThreadSleeps) != 0) flags |= EnterFlags.WakeSubmissionThread;
+            else if (waitFor == 0 && extra == 0 && (said & SubmissionQueueFlags.CompletionOverflow) == 0) return submitted;
+        }
+        else if (HasDeferredWork)
+        {
+            ClearTaskRun();
+        }
+
         _enters++;
         long result;
         if (waitFor == 0 || timeoutNanoseconds < 0)
-            result = Kernel.Enter(Kernel.EnterCall, _enterDescriptor, _tail - _head, waitFor, (uint)_enterFlags, null, 0);
+            result = Kernel.Enter(Kernel.EnterCall, _enterDescriptor, _tail - _head, waitFor, (uint)flags, null, 0);
         else
-            result = EnterFor(waitFor, timeoutNanoseconds);
+            result = EnterFor(waitFor, timeoutNanoseconds, flags);
 
         // Before anything else that could change errno.
         if (result < 0) Tolerate(Marshal.GetLastSystemError());
 
-        // The kernel moved the head on this very thread, inside the call; no other store is ordered by this.
+        // The kernel moved the head on this very thread, inside the call, or its thread has done with what lies before the head.
         uint head = Volatile.Read(ref *_submissionHead);
-        uint submitted = head - _head;
+        if (!_threadSubmits)
+        {
+            submitted = head - _head;
+            _given = head;
+        }
+
         _head = head;
         return submitted;
     }
@@ -256,13 +285,13 @@ public sealed unsafe partial class Ring : IDisposable
         throw RingException.OnEntering(error);
     }
 
-    private long EnterFor(uint waitFor, long timeoutNanoseconds)
+    private long EnterFor(uint waitFor, long timeoutNanoseconds, EnterFlags flags)
     {
         (long seconds, long rest) = long.DivRem(timeoutNanoseconds, 1_000_000_000);
         KernelTimespec time = new() { Seconds = seconds, Nanoseconds = rest };
         WaitArgument argument = new() { Timeout = &time };
-        uint flags = (uint)(_enterFlags | EnterFlags.ExtendedArgument);
-        return Kernel.Enter(Kernel.EnterCall, _enterDescriptor, _tail - _head, waitFor, flags, &argument, (nuint)sizeof(WaitArgument));
+        return Kernel.Enter(
+            Kernel.EnterCall, _enterDescriptor, _tail - _head, waitFor, (uint)(flags | EnterFlags.ExtendedArgument), &argument, (nuint)sizeof(WaitArgument));
     }
 
     // The kernel queues deferred work first and sets the flag afterwards. If this thread works it off in between, the flag comes too
@@ -276,7 +305,8 @@ public sealed unsafe partial class Ring : IDisposable
     {
         for (int attempt = 0; attempt < RoomAttempts; attempt++)
         {
-            if (Enter() > 0) return;
+            _ = Call(0, -1, _threadSubmits ? EnterFlags.WaitForRoom : default);
+            if (_tail - _head < _entryCount) return;
             Thread.Sleep(1);
         }
 

@@ -60,6 +60,10 @@ internal sealed unsafe class RingMemory : IDisposable
         // A refused entry must not hold up those behind it, wherever the kernel knows how.
         const RingSetup Cooperative = RingSetup.SubmitAll | RingSetup.CooperativeTaskRun | RingSetup.TaskRunFlag;
         const RingSetup Deferred = RingSetup.SubmitAll | RingSetup.SingleIssuer | RingSetup.DeferTaskRun | RingSetup.TaskRunFlag;
+        const RingSetup Thread = RingSetup.SubmitAll | RingSetup.SubmissionThread;
+
+        // Work that the kernel's thread submitted is worked off by it: there is nothing to defer or to flag.
+        if (options.SubmissionThreadIdle is not null) return [Thread | RingSetup.SingleIssuer | RingSetup.NoIndexTable, Thread | RingSetup.SingleIssuer, Thread];
         return options.SingleIssuer
             ? [Deferred | RingSetup.NoIndexTable, Deferred, Cooperative | RingSetup.SingleIssuer, Cooperative, default]
             : [Cooperative | RingSetup.NoIndexTable, Cooperative, default];
@@ -72,10 +76,16 @@ internal sealed unsafe class RingMemory : IDisposable
         RingSetup wanted = default;
         if (options.CompletionEntries != 0) wanted |= RingSetup.CompletionQueueSize;
         if (options.LargeEntries) wanted |= RingSetup.LargeEntries;
+        if (options.PollsDevices) wanted |= RingSetup.PollDevices;
         int result = -EINVAL;
         foreach (RingSetup rung in ladder)
         {
-            SetupParameters parameters = new() { Flags = wanted | rung, CompletionEntries = options.CompletionEntries };
+            SetupParameters parameters = new()
+            {
+                Flags = wanted | rung,
+                CompletionEntries = options.CompletionEntries,
+                PollThreadIdle = (uint)(options.SubmissionThreadIdle?.TotalMilliseconds ?? 0),
+            };
             result = Kernel.Setup(options.Entries, ref parameters);
             if (result >= 0) return Map(result, parameters);
             if (result != -EINVAL) break;

@@ -23,4 +23,20 @@ public sealed record RingOptions
     /// Without it several threads may take turns, never two at once.
     /// </summary>
     public bool SingleIssuer { get; init; } = true;
+
+    /// <summary>
+    /// A thread of the kernel takes entries as soon as <see cref="Ring.Enter"/> has published them (IORING_SETUP_SQPOLL), so that
+    /// submitting costs no system call while it is awake. It sleeps after so long without work: at least a millisecond, at most
+    /// <see cref="LongestIdle"/>. Null for none: then the call itself submits. The thread takes a whole CPU while it is awake.
+    /// </summary>
+    public TimeSpan? SubmissionThreadIdle { get; init; }
+
+    /// <summary>
+    /// Completions are looked for at the device instead of being waited for (IORING_SETUP_IOPOLL): each <see cref="Ring.Enter"/> looks
+    /// once. Such a ring takes only reads and writes past the page cache, of devices with queues that can be polled.
+    /// </summary>
+    public bool PollsDevices { get; init; }
+
+    /// <summary>The longest <see cref="SubmissionThreadIdle"/>: beyond it the thread might as well never sleep.</summary>
+    public static TimeSpan LongestIdle => TimeSpan.FromSeconds(60);
 }

@@ -4,6 +4,12 @@ namespace MuenBlock.IoUring;
 [Flags]
 public enum RingSetup : uint
 {
+    /// <summary>Completions are looked for at the device.</summary>
+    PollDevices = 1 << 0,
+
+    /// <summary>A thread of the kernel submits.</summary>
+    SubmissionThread = 1 << 1,
+
     /// <summary>The number of completion entries is given.</summary>
     CompletionQueueSize = 1 << 3,
 

@@ -4,6 +4,7 @@ using Microsoft.Extensions.Options;
 using MuenBlock.Backend.Disks;
 using MuenBlock.Backend.Exports;
 using MuenBlock.Backend.Serving;
+using MuenBlock.IoUring;
 using MuenBlock.Protocol;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
@@ -41,6 +42,17 @@ internal static partial class ServeCommand
 
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<int> s_spin = CommonOptions.SpinOption();
+    private static readonly Option<int> s_submissionThread = new("--sqpoll")
+    {
+        Description = "Let a thread of the kernel submit, which takes a whole CPU and sleeps after so many milliseconds without work; 1 to 60000. Default: no such thread.",
+        HelpName = "MILLISECONDS",
+    };
+
+    private static readonly Option<bool> s_pollDisks = new("--iopoll")
+    {
+        Description = "Look for the completions of reads and writes at disks whose queues can be polled, instead of waiting for them; takes a whole CPU while there is I/O.",
+    };
+
     private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
 
     private static readonly Option<string> s_user = new("--user")
@@ -57,7 +69,7 @@ internal static partial class ServeCommand
     {
         var command = new Command("serve", "Export disks over shared memory, in the foreground, until SIGTERM or SIGINT.")
         {
-            s_connections, s_devices, s_regionDirectory, s_eventDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_scheduler, s_wait, s_spin, s_stallWarning, s_user, s_sandbox, s_logLevel,
+            s_connections, s_devices, s_regionDirectory, s_eventDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_scheduler, s_wait, s_spin, s_submissionThread, s_pollDisks, s_stallWarning, s_user, s_sandbox, s_logLevel,
         };
         command.SetAction(parsed => (int)Serve(Read(parsed)));
         return command;
@@ -79,6 +91,8 @@ internal static partial class ServeCommand
                 CommonOptions.ParseSpin(parsed.GetValue(s_spin)),
                 CommonOptions.ParseStallWarning(parsed.GetRequiredValue(s_stallWarning)))
             {
+                SubmissionThreadIdle = ParseIdle(parsed, s_submissionThread),
+                PollsDisks = parsed.GetValue(s_pollDisks),
                 EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory)),
             },
             User = parsed.GetValue(s_user),
@@ -87,6 +101,15 @@ internal static partial class ServeCommand
         };
         ValidateOptionsResult valid = new ServeOptionsValidator().Validate(null, options);
         return valid.Succeeded ? options : throw new ProgramException(ExitCode.Usage, valid.FailureMessage ?? "the options contradict each other");
+    }
+
+    private static TimeSpan? ParseIdle(ParseResult parsed, Option<int> option)
+    {
+        if (parsed.GetResult(option) is not { Implicit: false }) return null;
+        var idle = TimeSpan.FromMilliseconds(parsed.GetValue(option));
+        return idle >= TimeSpan.FromMilliseconds(1) && idle <= RingOptions.LongestIdle
+            ? idle
+            : throw new ProgramException(ExitCode.Usage, $"{option.Name} {idle.TotalMilliseconds} is out of range: 1 to {RingOptions.LongestIdle.TotalMilliseconds} milliseconds");
     }
 
     private static ExitCode Serve(ServeOptions options)

@@ -14,6 +14,12 @@ internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, T
     /// <summary>Where the events of channels are; null if there are none.</summary>
     public string? EventDirectory { get; init; }
 
+    /// <summary>After how long without work the kernel's thread that submits falls asleep; null where there is none (SQPOLL).</summary>
+    public TimeSpan? SubmissionThreadIdle { get; init; }
+
+    /// <summary>Whether disks are polled for completions instead of being waited for, where that is possible (IOPOLL).</summary>
+    public bool PollsDisks { get; init; }
+
     /// <summary>Tells whether the buffer's pages can be pinned. Only a device has pages that cannot: tests say so of others.</summary>
     public Func<Region, bool> CanBePinned { get; init; } = static region => region.CanBePinned;
 }

@@ -111,10 +111,11 @@ internal sealed partial class ConnectionThread : IDisposable
         try
         {
             using var memory = new DiskMemory(_connection.Buffer, _options.CanBePinned(_connection.Buffer));
-            using Ring ring = Ring.Create(new RingOptions { Entries = SubmissionEntries, CompletionEntries = 4096 });
+            using Ring ring = Ring.Create(new RingOptions { Entries = SubmissionEntries, CompletionEntries = 4096, SubmissionThreadIdle = _options.SubmissionThreadIdle });
+            using PolledRing? polled = _options.PollsDisks ? PolledRing.TryCreate(_connection, SubmissionEntries, _log) : null;
             using SmartThread? smart = SmartThread.StartIfNeeded(_connection);
             using var ways = SignalWays.Find(_connection.Request, _connection.Response, _options.EventDirectory);
-            var loop = new Loop(this, ring, memory, ways, smart);
+            var loop = new Loop(this, ring, polled, memory, ways, smart);
             _prepared.Set();
             _go.Wait();
             if (_stopping) return;
@@ -141,6 +142,8 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         private readonly ConnectionThread _owner;
         private readonly Ring _ring;
+        private readonly PolledRing? _polled;
+        private readonly Ring[] _rings;
         private readonly SmartThread? _smart;
         private readonly ChannelReader<Request> _requests;
         private readonly ChannelWriter<Response> _responses;
@@ -157,11 +160,13 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _looked;
         private long _confirmDeadline;
 
-        public unsafe Loop(ConnectionThread owner, Ring ring, DiskMemory memory, SignalWays ways, SmartThread? smart)
+        public unsafe Loop(ConnectionThread owner, Ring ring, PolledRing? polled, DiskMemory memory, SignalWays ways, SmartThread? smart)
         {
             Connection connection = owner._connection;
             _owner = owner;
             _ring = ring;
+            _polled = polled;
+            _rings = polled is null ? [ring] : [ring, polled.Ring];
             _memory = memory;
             _smart = smart;
             _log = owner._log;
@@ -181,7 +186,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 Batch,
                 features,
                 new Complaints(_log, _id),
-                new RingDisks(ring, connection.Disks, memory, smart),
+                new RingDisks(ring, polled, connection.Disks, memory, smart),
                 new ChannelResponses(_responses))
             {
                 Stalls = owner._options.StallMilliseconds == long.MaxValue ? null : new StallLog(_log, _id, DescribePeer),
@@ -192,7 +197,7 @@ internal sealed partial class ConnectionThread : IDisposable
         /// <summary>Opens the connection to clients.</summary>
         public void Begin()
         {
-            _ring.RegisterSelf();
+            foreach (Ring ring in _rings) ring.RegisterSelf();
             _owner._control.Arm(_ring, ControlCompletion);
             _smart?.Arm(_ring, SmartCompletion);
             Open();
@@ -230,7 +235,12 @@ internal sealed partial class ConnectionThread : IDisposable
 
                 // With little under way, submitting and sleeping are one call; else there is more to collect.
                 bool few = _machine.UnderWay <= FewUnderWay;
-                if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
+                if (_polled is { InFlight: > 0 })
+                {
+                    _polled.Look();
+                    if (_ring.HasDeferredWork || _ring.Queued > 0) _ = _ring.Enter();
+                }
+                else if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
                 else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(accepting, few, UntilDeadline());
             }
 
@@ -275,7 +285,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _looked = false;
             if (!_owner._connection.Regions.TryRestore()) return;
 
-            int result = _memory.RegisterAgain(_ring);
+            int result = _memory.RegisterAgain(_rings);
             if (result < 0 && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
             _lost = false;
             _requests.Forget();
@@ -286,12 +296,13 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             // A disk's number is its device id. The fences behind them are never named: the ring keeps them for as long as it has I/O.
             int[] files = [.. connection.Disks.Select(disk => disk.File).Concat(connection.Fences).Select(PosixFile.Descriptor)];
-            int result = _ring.RegisterFiles(files);
+            int result = 0;
+            foreach (Ring ring in _rings) result = Math.Min(result, ring.RegisterFiles(files));
             if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register {files.Length} files with io_uring: {PosixFile.Describe(-result)}");
 
             if (memory.Bounce is { } bounce) LogBounce(_log, _id, connection.Buffer.Name, (ulong)bounce.Length);
             else LogDirect(_log, _id, connection.Buffer.Name);
-            result = memory.Register(_ring);
+            result = memory.Register(_rings);
             if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
         }
 
@@ -330,6 +341,15 @@ internal sealed partial class ConnectionThread : IDisposable
             }
 
             if (count > 0) _ring.Release();
+            if (_polled is null) return count > 0;
+
+            // What was taken is given back with the next look.
+            while (count < 2 * Batch && _polled.TryTake(out Completion completion))
+            {
+                count++;
+                _machine.Complete((uint)completion.UserData, completion.Result);
+            }
+
             return count > 0;
         }
 

@@ -29,24 +29,31 @@ internal sealed unsafe class DiskMemory : IDisposable
     /// <summary>Whether it is the ring's registered buffer 0.</summary>
     public bool IsRegistered { get; private set; }
 
-    /// <summary>Registers the memory with a ring.</summary>
-    /// <param name="ring">The ring; it ends before this.</param>
-    /// <returns>0, or the negative errno for which it was not registered: then each I/O pins its pages.</returns>
-    public int Register(Ring ring)
+    /// <summary>Registers the memory with the rings of the connection.</summary>
+    /// <param name="rings">The rings; they end before this.</param>
+    /// <returns>0, or the negative errno for which one of them did not take it: then each I/O pins its pages.</returns>
+    public int Register(ReadOnlySpan<Ring> rings)
     {
-        int result = ring.RegisterBuffers([new IoVector { Base = Address, Length = _buffer.Length }]);
+        int result = 0;
+        foreach (Ring ring in rings)
+        {
+            if (result >= 0) result = ring.RegisterBuffers([new IoVector { Base = Address, Length = _buffer.Length }]);
+        }
+
         IsRegistered = result >= 0;
         return result;
     }
 
-    /// <summary>Lets a ring take hold of the shared buffer's pages again, after its file was truncated and restored: it still has those of before.</summary>
-    /// <param name="ring">The ring, with no I/O under way.</param>
+    /// <summary>Lets the rings take hold of the shared buffer's pages again, after its file was truncated and restored: they still have those of before.</summary>
+    /// <param name="rings">The rings, with no I/O under way.</param>
     /// <returns>0, or the negative errno for which it is no longer registered.</returns>
-    public int RegisterAgain(Ring ring)
+    public int RegisterAgain(ReadOnlySpan<Ring> rings)
     {
         if (Bounce is not null) return 0;
-        if (IsRegistered) _ = ring.UnregisterBuffers();
-        return Register(ring);
+
+        // One that has none says so, which does no harm.
+        foreach (Ring ring in rings) _ = ring.UnregisterBuffers();
+        return Register(rings);
     }
 
     /// <inheritdoc/>

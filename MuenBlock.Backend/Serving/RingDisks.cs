@@ -7,10 +7,11 @@ namespace MuenBlock.Backend.Serving;
 
 /// <summary>Sends I/O to the disks as entries of the connection's ring: registered files, and memory that is registered where possible.</summary>
 /// <param name="ring">The ring; its registered file of a device is the one with the device's id.</param>
+/// <param name="polled">Takes the reads and writes in its place; null where the disks are not polled.</param>
 /// <param name="disks">The disks, by device id.</param>
 /// <param name="memory">Where they read to and write from.</param>
 /// <param name="smart">Who reads SMART data; null if no disk has any.</param>
-internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory memory, SmartThread? smart) : IDiskQueue
+internal readonly unsafe struct RingDisks(Ring ring, PolledRing? polled, Disk[] disks, DiskMemory memory, SmartThread? smart) : IDiskQueue
 {
     private const uint BlockCommandDiscard = 0x1200; // BLOCK_URING_CMD_DISCARD = _IO(0x12, 0), linux/blkdev.h
     private const int FallocateKeepSize = 1; // linux/falloc.h
@@ -22,7 +23,7 @@ internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory me
     /// <inheritdoc/>
     public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset)
     {
-        ref SubmissionEntry entry = ref ring.NextEntry();
+        ref SubmissionEntry entry = ref NextTransfer();
         if (memory.IsRegistered) entry.PrepareReadFixed(device, _memory + bufferOffset, length, offset, 0);
         else entry.PrepareRead(device, _memory + bufferOffset, length, offset);
         Finish(ref entry, slot);
@@ -36,7 +37,7 @@ internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory me
     public void Write(uint slot, int device, ulong offset, uint length, ulong bufferOffset)
     {
         _bounce?.FromRegion(bufferOffset, length);
-        ref SubmissionEntry entry = ref ring.NextEntry();
+        ref SubmissionEntry entry = ref NextTransfer();
         if (memory.IsRegistered) entry.PrepareWriteFixed(device, _memory + bufferOffset, length, offset, 0);
         else entry.PrepareWrite(device, _memory + bufferOffset, length, offset);
         Finish(ref entry, slot);
@@ -86,6 +87,9 @@ internal readonly unsafe struct RingDisks(Ring ring, Disk[] disks, DiskMemory me
         entry.PrepareSync(device, dataOnly: true);
         Finish(ref entry, slot);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ref SubmissionEntry NextTransfer() => ref polled is null ? ref ring.NextEntry() : ref polled.NextEntry();
 
     private static void Finish(ref SubmissionEntry entry, uint slot)
     {

@@ -172,6 +172,8 @@ static void constants(void)
 	VALUE("TimeoutFlags.ExpiryIsSuccess", IORING_TIMEOUT_ETIME_SUCCESS);
 	VALUE("TimeoutFlags.Multishot", IORING_TIMEOUT_MULTISHOT);
 
+	VALUE("RingSetup.PollDevices", IORING_SETUP_IOPOLL);
+	VALUE("RingSetup.SubmissionThread", IORING_SETUP_SQPOLL);
 	VALUE("RingSetup.CompletionQueueSize", IORING_SETUP_CQSIZE);
 	VALUE("RingSetup.SubmitAll", IORING_SETUP_SUBMIT_ALL);
 	VALUE("RingSetup.CooperativeTaskRun", IORING_SETUP_COOP_TASKRUN);
@@ -185,6 +187,8 @@ static void constants(void)
 	VALUE("CompletionFlags.More", IORING_CQE_F_MORE);
 
 	VALUE("EnterFlags.GetEvents", IORING_ENTER_GETEVENTS);
+	VALUE("EnterFlags.WakeSubmissionThread", IORING_ENTER_SQ_WAKEUP);
+	VALUE("EnterFlags.WaitForRoom", IORING_ENTER_SQ_WAIT);
 	VALUE("EnterFlags.ExtendedArgument", IORING_ENTER_EXT_ARG);
 	VALUE("EnterFlags.RegisteredRing", IORING_ENTER_REGISTERED_RING);
 
@@ -194,6 +198,7 @@ static void constants(void)
 	VALUE("RingFeatures.ExtendedArgument", IORING_FEAT_EXT_ARG);
 	VALUE("RingFeatures.IoAttributes", IORING_FEAT_RW_ATTR);
 
+	VALUE("SubmissionQueueFlags.ThreadSleeps", IORING_SQ_NEED_WAKEUP);
 	VALUE("SubmissionQueueFlags.CompletionOverflow", IORING_SQ_CQ_OVERFLOW);
 	VALUE("SubmissionQueueFlags.TaskRun", IORING_SQ_TASKRUN);
 

@@ -42,6 +42,10 @@ serve 2 "'perhaps'" --conn $conn --device disk:1 --sandbox perhaps
 row 2 "makes no sense in /muenfs" muenblock-backend serve --conn $conn --device disk:1 --region-dir /muenfs --create-regions
 serve 2 "'perhaps'" --conn $conn --device disk:1 --read-only=perhaps
 serve 2 "'bfq'" --conn $conn --device disk:1 --scheduler bfq
+serve 2 "--sqpoll 0 is out of range" --conn $conn --device disk:1 --sqpoll 0
+serve 2 "--sqpoll 60001 is out of range" --conn $conn --device disk:1 --sqpoll 60001
+serve 2 "'often'" --conn $conn --device disk:1 --sqpoll often
+serve 2 "'maybe'" --conn $conn --device disk:1 --iopoll=maybe
 serve 2 "'perhaps'" --conn $conn --device disk:1 --create-regions=perhaps
 for value in -1 86401 x 1s ''; do serve 2 "--stall-warning '$value' is not a time: 0 to 86400 seconds" --conn $conn --device disk:1 --stall-warning "$value"; done
 serve 4 "@missing does not exist" --conn $conn --create-regions --device @missing:1    # no response file
