@@ -27,6 +27,10 @@ internal static partial class IoScheduler
             File.WriteAllText(file, None);
             LogSwitchedOff(log, disk.Path, before[(bracket + 1)..before.IndexOf(']', StringComparison.Ordinal)]);
         }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            // A driver without a queue of requests, such as the RAM disk's, has nothing to be scheduled.
+        }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             LogNotSwitchedOff(log, disk.Path, file, e.Message);

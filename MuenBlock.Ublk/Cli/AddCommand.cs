@@ -33,6 +33,12 @@ internal static class AddCommand
         HelpName = "BYTES",
     };
 
+    private static readonly Option<string> s_applicationMemory = new("--app-memory")
+    {
+        Description = "Leave the last BYTES of the buffer (K and M may follow) to applications that map it: their O_DIRECT I/O from and to it is not copied. 'list --json' tells them where it is.",
+        HelpName = "BYTES",
+    };
+
     private static readonly Option<bool> s_readOnly = new("--read-only") { Description = "Make read-only devices, even if the server would let them be written." };
 
     private static readonly Option<bool> s_recover = new("--recover")
@@ -48,7 +54,7 @@ internal static class AddCommand
     {
         var command = new Command("add", "Make block devices of the devices that a connection's backend exports, print their paths, and leave a process serving them.")
         {
-            s_connections, s_regionDirectory, s_id, s_depth, s_maxIo, s_readOnly, s_recover, s_offsetUnit,
+            s_connections, s_regionDirectory, s_id, s_depth, s_maxIo, s_applicationMemory, s_readOnly, s_recover, s_offsetUnit,
         };
         foreach (Option option in ServingArguments.Options) command.Add(option);
         command.SetAction(parsed => (int)Add(parsed, arguments));
@@ -95,6 +101,8 @@ internal static class AddCommand
         if (id is not null && connections.Count > 1) throw Refuse("--id needs a single --conn: how many devices a connection has is known only later");
         int? depth = parsed.GetValue(s_depth);
         if (depth is < 1 or > BufferLayout.DeepestQueue) throw Refuse($"--depth {depth} is out of range: 1 to {BufferLayout.DeepestQueue}");
+        ulong applicationMemory = ParseApplicationMemory(parsed.GetValue(s_applicationMemory));
+        if (applicationMemory > 0 && serving.Patience.Fail != long.MaxValue) throw Refuse(ConnectionOptions.NoTimeoutWithSharedMemory);
         OffsetUnit unit = CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit));
         return
         [
@@ -105,6 +113,7 @@ internal static class AddCommand
                 Id = id ?? -1,
                 Depth = depth,
                 LargestIo = ParseSize(parsed.GetValue(s_maxIo)),
+                ApplicationMemory = applicationMemory,
                 ReadOnly = parsed.GetValue(s_readOnly),
                 ConnectTimeout = serving.ConnectTimeout,
                 Serving = serving.Serving(unit),
@@ -116,13 +125,29 @@ internal static class AddCommand
     private static uint? ParseSize(string? text)
     {
         if (text is null) return null;
-        uint unit = text.EndsWith('K') ? 1u << 10 : text.EndsWith('M') ? 1u << 20 : 1;
-        string digits = unit == 1 ? text : text[..^1];
-        bool isNumber = ulong.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out ulong number) && number <= uint.MaxValue;
-        ulong size = isNumber ? number * unit : 0;
+        ulong size = ParseBytes(text);
         return size is >= BufferLayout.SmallestIo and <= BufferLayout.LargestIo && size % BufferLayout.SmallestIo == 0
             ? (uint)size
             : throw Refuse($"--max-io {text} is not a size: a multiple of 4096 from 4K to 32M");
+    }
+
+    private static ulong ParseApplicationMemory(string? text)
+    {
+        const ulong most = 4ul << 30; // of a registration (ublk_drv.c)
+        if (text is null) return 0;
+        ulong size = ParseBytes(text);
+        return size is > 0 and <= most && size % BufferLayout.SmallestIo == 0
+            ? size
+            : throw Refuse($"--app-memory {text} is not a size: a multiple of 4096 from 4K to 4096M");
+    }
+
+    /// <summary>A number of bytes, or of as many as the letter behind it says; 0 if it is none.</summary>
+    private static ulong ParseBytes(string text)
+    {
+        uint unit = text.EndsWith('K') ? 1u << 10 : text.EndsWith('M') ? 1u << 20 : 1;
+        string digits = unit == 1 ? text : text[..^1];
+        bool isNumber = ulong.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out ulong number) && number <= uint.MaxValue;
+        return isNumber ? number * unit : 0;
     }
 
     private static ProgramException Refuse(string why) => new(ExitCode.Usage, why);

@@ -34,7 +34,7 @@ internal static class FeaturesCommand
         (UblkFeatures.Integrity, "INTEGRITY", "not used"),
         (UblkFeatures.SafeStopDevice, "SAFE_STOP_DEV", "del: the driver refuses if the device is open; without it, users are looked for"),
         (UblkFeatures.NoAutoPartitionScan, "NO_AUTO_PART_SCAN", "not used: partitions are looked for"),
-        (UblkFeatures.SharedMemoryZeroCopy, "SHMEM_ZC", "not used"),
+        (UblkFeatures.SharedMemoryZeroCopy, "SHMEM_ZC", "used with --app-memory: applications' I/O from and to the buffer is not copied"),
         (UblkFeatures.IoDescriptorSize, "IO_DESC_SIZE", "not used"),
     ];
 

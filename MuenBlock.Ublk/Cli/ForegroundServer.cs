@@ -60,7 +60,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             {
                 DeviceServer server = DeviceServer.Start(options, files, log, signals.Interrupt);
                 _servers.Add(server);
-                foreach (BlockDevice device in server.Devices) Save(options, device);
+                foreach (BlockDevice device in server.Devices) Save(options, server, device);
             }
 
             if (sandbox) Sandbox.EnterAsBlockServer();
@@ -126,7 +126,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     }
 
     /// <summary>The record is for those who ask later. A device that is in use goes on without.</summary>
-    private void Save(ServerOptions options, BlockDevice device)
+    private void Save(ServerOptions options, DeviceServer server, BlockDevice device)
     {
         var record = new DeviceRecord
         {
@@ -138,6 +138,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             DeviceIndex = device.Queue.Device,
             LogFile = logFile,
             Options = options.Recorded,
+            ApplicationMemory = server.ApplicationMemory,
             Started = DateTimeOffset.UtcNow,
         };
         try

@@ -111,6 +111,15 @@ internal static class ListCommand
         {
             json.WriteString("connection", record.Connection);
             json.WriteString("regionDirectory", record.RegionDirectory);
+            if (record.ApplicationMemory is { } memory)
+            {
+                json.WriteStartObject("appMemory");
+                json.WriteString("file", memory.File);
+                json.WriteNumber("offset", memory.Offset);
+                json.WriteNumber("length", memory.Length);
+                json.WriteEndObject();
+            }
+
             json.WriteString("logFile", record.LogFile);
             json.WriteString("started", record.Started);
         }

@@ -100,6 +100,23 @@ internal sealed partial class ControlPlane : IDisposable
         Run(UblkCommands.SetParameters, id, MemoryMarshal.AsBytes(new Span<DeviceParameters>(ref copy)), 0, Deadline);
     }
 
+    /// <summary>
+    /// Lets I/O from and to a part of this process's memory pass without being copied (REG_BUF). The driver takes hold of its pages until the
+    /// device is deleted, also beyond this process's death. To be called before <see cref="Start"/>, as it would hold up I/O.
+    /// </summary>
+    /// <param name="id">The device, added with <see cref="UblkFeatures.SharedMemoryZeroCopy"/>.</param>
+    /// <param name="address">Whole pages.</param>
+    /// <param name="length">Bytes, at most 4 GiB.</param>
+    /// <returns>The registration's index.</returns>
+    public int RegisterMemory(int id, ulong address, ulong length)
+    {
+        var registration = new SharedBufferRegistration { Address = address, Length = length };
+        Span<byte> data = MemoryMarshal.AsBytes(new Span<SharedBufferRegistration>(ref registration));
+        int result = Execute(UblkCommands.RegisterBuffer, id, data, 0, 0, LongDeadline);
+        Check(UblkCommands.RegisterBuffer, id, result);
+        return result;
+    }
+
     /// <summary>What a device is like (GET_PARAMS).</summary>
     /// <param name="id">The device.</param>
     public DeviceParameters GetParameters(int id)

@@ -42,6 +42,10 @@ internal sealed record DeviceRecord
     /// <summary>How the connection is served, as options of the command line; what a successor goes on with unless it is told otherwise.</summary>
     public required string Options { get; init; }
 
+    /// <summary>The part of the buffer from and to which applications' I/O is not copied; null where there is none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public ApplicationMemory? ApplicationMemory { get; init; }
+
     /// <summary>Since when the device is served.</summary>
     public required DateTimeOffset Started { get; init; }
 

@@ -1,4 +1,6 @@
 using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Session;
 
@@ -21,6 +23,7 @@ internal sealed class BlockDevice
     {
         _control = control;
         Id = (int)info.DeviceId;
+        SharesMemory = info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy);
         IsRecoverable = (info.Flags & ControlPlane.Recoverable) == ControlPlane.Recoverable;
         Queue = queue;
         Size = size;
@@ -38,6 +41,9 @@ internal sealed class BlockDevice
     /// <summary>Bytes.</summary>
     public ulong Size { get; }
 
+    /// <summary>Whether applications' I/O from and to the shared buffer is not copied.</summary>
+    public bool SharesMemory { get; }
+
     /// <summary>Whether it outlives its server.</summary>
     public bool IsRecoverable { get; }
 
@@ -49,8 +55,9 @@ internal sealed class BlockDevice
     /// <param name="geometry">What the server said of it.</param>
     /// <param name="layout">How the buffer is cut.</param>
     /// <param name="readOnly">Whether it is read-only even if the server would let it be written.</param>
-    public static BlockDevice Add(
-        ControlPlane control, int wanted, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly)
+    /// <param name="shared">The buffer, if applications share it; else null.</param>
+    public static unsafe BlockDevice Add(
+        ControlPlane control, int wanted, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared)
     {
         DeviceInfo info = control.Add(new DeviceInfo
         {
@@ -58,14 +65,16 @@ internal sealed class BlockDevice
             HardwareQueues = 1,
             QueueDepth = (ushort)layout.Depth,
             LargestIoBytes = layout.LargestSlotIo,
-            Flags = control.RecoveryFeatures,
+            Flags = control.RecoveryFeatures | (shared is null ? 0 : UblkFeatures.SharedMemoryZeroCopy),
             ServerFlags = mark,
             ServerPid = Environment.ProcessId,
         });
         int id = (int)info.DeviceId;
         try
         {
-            control.SetParameters(id, Parameters(geometry, layout, readOnly));
+            control.SetParameters(id, Parameters(geometry, layout, readOnly, shared is not null));
+            if (shared is not null && control.RegisterMemory(id, (ulong)shared.Memory, shared.Length) != 0)
+                throw new ProgramException(ExitCode.Kernel, $"the driver gave the first memory of /dev/ublkb{id} another index than 0: report it with the kernel's version");
             return new BlockDevice(control, info, DeviceQueue.Open(id, Ownership.DeviceIndex(info), index, layout.Depth, s_nodePatience), geometry.Size);
         }
         catch
@@ -95,7 +104,7 @@ internal sealed class BlockDevice
     /// <summary>Removes the device, whose queue was closed.</summary>
     public void Delete() => _control.Delete(Id);
 
-    private static DeviceParameters Parameters(in DeviceGeometry geometry, BufferLayout layout, bool readOnly)
+    private static DeviceParameters Parameters(in DeviceGeometry geometry, BufferLayout layout, bool readOnly, bool shares)
     {
         int blockShift = int.Log2((int)geometry.BlockLength);
         bool plainServer = (geometry.Traits & DeviceTraits.Known) == 0;
@@ -122,6 +131,13 @@ internal sealed class BlockDevice
                 DeviceSectors = geometry.Size >> SectorShift,
             },
         };
+        if (shares)
+        {
+            // A place in the buffer has to be a multiple of the block length (muenblock, section 1). What is not is copied.
+            parameters.Types |= ParameterTypes.Dma;
+            parameters.Dma = new DmaParameters { Alignment = geometry.BlockLength - 1 };
+        }
+
         if (discards)
         {
             parameters.Discard = new DiscardParameters

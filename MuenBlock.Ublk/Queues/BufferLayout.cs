@@ -52,6 +52,25 @@ internal sealed record BufferLayout
     /// <summary>Slots in all.</summary>
     public int Slots => Devices * Depth;
 
+    /// <summary>
+    /// Where the slots end, in bytes of the buffer. What lies behind may be the applications', who read and write from there without a
+    /// copy (<c>--app-memory</c>): it is cut by nobody, and no slot reaches into it (I2).
+    /// </summary>
+    public ulong SlotsEnd => (ulong)Slots * SlotSize;
+
+    /// <summary>Whether an I/O lies in the applications' part of the buffer.</summary>
+    /// <param name="registered">What the driver says of the place: the registration's index in the upper half, an offset in the lower.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="bufferLength">The buffer's size in bytes; it is registered whole, as index 0.</param>
+    /// <param name="offset">The place in the buffer.</param>
+    /// <returns>False if it does not: then nothing may touch it.</returns>
+    public bool IsApplications(ulong registered, uint length, ulong bufferLength, out ulong offset)
+    {
+        // An index other than 0 makes this larger than any buffer.
+        offset = registered;
+        return offset >= SlotsEnd && offset < bufferLength && length <= bufferLength - offset;
+    }
+
     /// <summary>The slot of a tag of a device.</summary>
     /// <param name="device">The device's place among those that are served.</param>
     /// <param name="tag">The tag.</param>

@@ -11,6 +11,10 @@ namespace MuenBlock.Ublk.Queues;
 /// <param name="Patience">How long I/O may take.</param>
 internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, TimeSpan Spin, Patience Patience)
 {
+    /// <summary>Why the two do not go together.</summary>
+    public const string NoTimeoutWithSharedMemory =
+        "--io-timeout and --app-memory exclude each other: a read that was given up could still be written into an application's memory later";
+
     /// <summary>Where the events of channels are; null if there are none.</summary>
     public string? EventDirectory { get; init; }
 }

@@ -30,8 +30,8 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: the driver refused a tag of /dev/ublkb{Id} with error {Error}")]
     private static partial void LogFetchFailed(ILogger log, uint connection, int id, int error);
 
-    [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended after {Ios} I/Os; {Replayed} were sent again, {Strays} stray responses were dropped; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
-    private static partial void LogEnded(ILogger log, uint connection, ulong ios, ulong replayed, ulong strays, long bytes, int collections);
+    [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended after {Ios} I/Os, {Copies} of them copied, {Shared} from or to applications' memory; {Replayed} were sent again, {Strays} stray responses were dropped; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
+    private static partial void LogEnded(ILogger log, uint connection, ulong ios, ulong copies, ulong shared, ulong replayed, ulong strays, long bytes, int collections);
 
     [LoggerMessage(23, LogLevel.Information, "connection {Connection}: {Waiting}; {Waking}")]
     private static partial void LogSignals(ILogger log, uint connection, string waiting, string waking);

@@ -156,6 +156,8 @@ internal sealed partial class ConnectionThread : IDisposable
 
         private const int StrayLinesInMinute = 10; // enough to see what is wrong
         private const int SectorShift = 9;
+        private const int Efault = 14; // asm-generic/errno-base.h
+        private const ulong OwnSlot = SessionMachine<ChannelRequests, ForwardedCompletions>.OwnSlot;
         private const int Enodev = 19; // UBLK_IO_RES_ABORT, linux/ublk_cmd.h
 
         private readonly ConnectionThread _owner;
@@ -176,6 +178,9 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly LineBudget _strayBudget;
         private readonly StallLog _stalls;
         private ulong _ios;
+        private ulong _copies;
+        private ulong _shared;
+        private BufferLayout? _layout;
         private int _depth = 1;
         private int _open;
         private bool _assigned;
@@ -244,7 +249,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _signal.Deactivate();
             foreach (DeviceQueue queue in _queues) Close(queue);
             NativeMemory.AlignedFree(_elsewhere);
-            LogEnded(_log, _id, _ios, _session.Replayed, _session.Strays, bytes, collections);
+            LogEnded(_log, _id, _ios, _copies, _shared, _session.Replayed, _session.Strays, bytes, collections);
         }
 
         void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)
@@ -377,10 +382,28 @@ internal sealed partial class ConnectionThread : IDisposable
             }
 
             uint length = kind == RequestKind.Sync ? 0 : io.Sectors << SectorShift;
+            ulong place = OwnSlot;
+            if (kind is RequestKind.Read or RequestKind.Write)
+            {
+                if ((io.OperationFlags & (uint)IoFlags.SharedMemory) == 0)
+                {
+                    _copies++;
+                }
+                else if (_layout!.IsApplications(io.Address, length, _owner._regions.Buffer.Length, out place))
+                {
+                    _shared++;
+                }
+                else
+                {
+                    // An application that reads and writes from a slot, which is another I/O's.
+                    _commands.Complete(slot, -Efault);
+                    return;
+                }
+            }
 
             // A session that is lost sends nothing, and its server may still touch the slot.
-            if (kind == RequestKind.Write && !_session.IsLost) _commands.HandOver(slot, length);
-            _session.Submit(slot, kind, queue.Device, kind == RequestKind.Sync ? 0 : io.StartSector << SectorShift, length);
+            if (kind == RequestKind.Write && place == OwnSlot && !_session.IsLost) _commands.HandOver(slot, length);
+            _session.Submit(slot, kind, queue.Device, kind == RequestKind.Sync ? 0 : io.StartSector << SectorShift, length, place);
         }
 
         private bool CollectResponses()
@@ -435,6 +458,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _assigned = true;
             _queues = assignment.Queues;
             _open = _queues.Length;
+            _layout = assignment.Layout;
             _depth = assignment.Layout.Depth;
             bool abandons = _owner._options.Patience.Fail != long.MaxValue && assignment.Bounce is null;
             if (abandons) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);

@@ -22,6 +22,9 @@ internal sealed partial class DeviceServer
             throw new ProgramException(ExitCode.Resource, $"the devices that wait on connection {options.Connection.Id} were not added together: delete some of them ('muenblock-ublk list' shows them)");
         var layout = BufferLayout.Keep(_regions.Buffer.Length, sizes.Length, _thread.MostInFlight, MergesByBytes(options), first.QueueDepth, first.LargestIoBytes);
 
+        if (options.Serving.Patience.Fail != long.MaxValue && options.Waiting.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)))
+            throw new ProgramException(ExitCode.Usage, ConnectionOptions.NoTimeoutWithSharedMemory);
+
         // The driver lets only one process at a time have a character device, so nobody else can be half-way through the same.
         foreach (DeviceInfo info in options.Waiting) _control.StartRecovery((int)info.DeviceId);
         for (int index = 0; index < sizes.Length; index++) _devices.Add(BlockDevice.Adopt(_control, options.Waiting[index], index, sizes[index]));

@@ -156,13 +156,17 @@ internal sealed partial class DeviceServer : IDisposable
             [.. geometries.Select((geometry, device) => ((byte)device, geometry)).Where(pair => pair.geometry.Blocks != 0)];
         if (present.Length == 0) throw new ProgramException(ExitCode.Peer, $"connection {options.Connection.Id}: the server exports no device with any blocks");
 
+        Region? shared = SharedBuffer(options);
+        ulong whole = _regions.Buffer.Length;
+        if (options.ApplicationMemory >= whole)
+            throw new ProgramException(ExitCode.Usage, $"--app-memory {options.ApplicationMemory} leaves nothing for other I/O of the buffer of {whole} bytes: use less, or a larger buffer");
         var layout = BufferLayout.Cut(
-            _regions.Buffer.Length, present.Length, _thread.MostInFlight, present.Min(pair => pair.Geometry.MostBytes), MergesByBytes(options), options.Depth, options.LargestIo);
+            whole - options.ApplicationMemory, present.Length, _thread.MostInFlight, present.Min(pair => pair.Geometry.MostBytes), MergesByBytes(options), options.Depth, options.LargestIo);
         for (int index = 0; index < present.Length; index++)
         {
             int wanted = options.Id < 0 ? -1 : options.Id + index;
             ulong mark = Ownership.Mark(present[index].Device, options.Serving.OffsetUnit, Ownership.Fingerprint(options.Connection, options.RegionDirectory));
-            _devices.Add(BlockDevice.Add(_control, wanted, mark, index, present[index].Geometry, layout, options.ReadOnly));
+            _devices.Add(BlockDevice.Add(_control, wanted, mark, index, present[index].Geometry, layout, options.ReadOnly, shared));
         }
 
         Assign(layout);
@@ -170,7 +174,25 @@ internal sealed partial class DeviceServer : IDisposable
         {
             device.Start();
             LogStarted(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo);
+            if (device.SharesMemory) LogShares(_log, device.Path, _regions.Buffer.Name, layout.SlotsEnd, _regions.Buffer.Length);
         }
+    }
+
+    /// <summary>The part of the buffer behind the slots, if applications' I/O there is not copied.</summary>
+    public ApplicationMemory? ApplicationMemory { get; private set; }
+
+    /// <summary>The buffer, if applications are to share it and the driver lets them.</summary>
+    private Region? SharedBuffer(ServerOptions options)
+    {
+        if (options.ApplicationMemory == 0) return null;
+        Region buffer = _regions.Buffer;
+        if (MergesByBytes(options))
+            throw new ProgramException(ExitCode.Peer, $"connection {options.Connection.Id}: --app-memory needs a server that agrees on features, such as muenblock-backend: one of the original's might merge what it should not");
+        if (!buffer.CanBePinned)
+            throw new ProgramException(ExitCode.Resource, $"--app-memory: the pages of buffer {buffer.Name} cannot be pinned: leave the option out, or use a buffer in memory such as /dev/shm");
+        if (_control.Features.HasFlag(UblkFeatures.SharedMemoryZeroCopy)) return buffer;
+        LogCannotShare(_log, _regions.Name.Id);
+        return null;
     }
 
     /// <summary>Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.</summary>
@@ -180,6 +202,7 @@ internal sealed partial class DeviceServer : IDisposable
     {
         _serving = true;
         _bounce = Bounce(layout);
+        if (_devices.Exists(device => device.SharesMemory)) ApplicationMemory = new ApplicationMemory(_regions.Buffer.Path, layout.SlotsEnd, _regions.Buffer.Length - layout.SlotsEnd);
         _thread.Assign(layout, [.. _devices.Select(device => device.Queue)], _bounce);
     }
 
@@ -225,6 +248,12 @@ internal sealed partial class DeviceServer : IDisposable
 
     [LoggerMessage(30, LogLevel.Information, "{Path}: device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes")]
     private static partial void LogStarted(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo);
+
+    [LoggerMessage(38, LogLevel.Information, "{Path}: O_DIRECT I/O from and to buffer {Name} is not copied, from its byte {Offset} to {End}")]
+    private static partial void LogShares(ILogger log, string path, string name, ulong offset, ulong end);
+
+    [LoggerMessage(39, LogLevel.Warning, "connection {Connection}: --app-memory has no effect but to reserve the memory: this kernel's driver copies all I/O (SHMEM_ZC came with Linux 7.1)")]
+    private static partial void LogCannotShare(ILogger log, uint connection);
 
     [LoggerMessage(31, LogLevel.Error, "{Path}: its last I/O has not ended in time; its server may be stuck")]
     private static partial void LogNotClosed(ILogger log, string path);

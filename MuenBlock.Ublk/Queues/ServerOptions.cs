@@ -21,6 +21,9 @@ internal sealed class ServerOptions
     /// <summary>The largest I/O of added devices in bytes, or null.</summary>
     public uint? LargestIo { get; init; }
 
+    /// <summary>The least number of bytes at the end of the buffer that are left to applications; 0 for none.</summary>
+    public ulong ApplicationMemory { get; init; }
+
     /// <summary>Whether added devices are read-only even if the server would let them be written.</summary>
     public bool ReadOnly { get; init; }
 

@@ -8,6 +8,9 @@ internal struct InFlight
     /// <summary>Where on the device, in bytes.</summary>
     public ulong Offset;
 
+    /// <summary>Where in the buffer, in bytes: the slot, or the applications' memory.</summary>
+    public ulong BufferOffset;
+
     /// <summary>The order in which I/O arrived, for sending it again.</summary>
     public ulong Order;
 

@@ -89,6 +89,6 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private void Return(uint slot, ref InFlight entry)
     {
         entry.Elsewhere = false;
-        _completions.Restore(slot, entry.Kind == RequestKind.Write ? entry.Length : 0);
+        _completions.Restore(slot, entry.Kind == RequestKind.Write && entry.BufferOffset == slot * _slotSize ? entry.Length : 0);
     }
 }

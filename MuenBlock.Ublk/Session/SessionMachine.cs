@@ -12,6 +12,7 @@ namespace MuenBlock.Ublk.Session;
 /// was asked, in private memory, or it is not one (I3).</item>
 /// <item>Before the answer to its Reset a session believes nothing that the channel holds.</item>
 /// <item>With a time-out, an I/O that was not answered in time ends the session: all I/O fails until another has begun.</item>
+/// <item>An I/O may have its data elsewhere in the buffer than in its slot: in memory that an application shares. To the session that is a place like any other.</item>
 /// <item>A plain server may be one of the original's, which merge what they take for neighbours (see <c>BufferLayout</c>). Of two I/Os
 /// that it would merge the later is held until the earlier has ended.</item>
 /// </list>
@@ -32,6 +33,9 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private const int SlotBits = 16;
     private const uint SlotMask = (1u << SlotBits) - 1;
     private const uint QuestionSlot = SlotMask;
+
+    /// <summary>In place of a place in the buffer: the I/O's own slot.</summary>
+    public const ulong OwnSlot = ulong.MaxValue;
 
     private const int SectorShift = 9;
     private const int Eio = 5; // asm-generic/errno-base.h
@@ -112,14 +116,16 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <param name="device">The device.</param>
     /// <param name="offset">Where on it, in bytes.</param>
     /// <param name="length">How much, in bytes.</param>
+    /// <param name="bufferOffset">Where its data is in the buffer, in bytes, if that is not its slot.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Submit(uint slot, RequestKind kind, ushort device, ulong offset, uint length)
+    public void Submit(uint slot, RequestKind kind, ushort device, ulong offset, uint length, ulong bufferOffset = OwnSlot)
     {
         ref InFlight entry = ref _table[slot];
         entry.Kind = kind;
         entry.Device = device;
         entry.Offset = offset;
         entry.Length = length;
+        entry.BufferOffset = bufferOffset == OwnSlot ? slot * _slotSize : bufferOffset;
         entry.Order = ++_order;
         entry.Since = Now;
         entry.Sent = false;
@@ -302,8 +308,19 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Send(uint slot, ref InFlight entry)
     {
-        entry.Held = _serverMerges && MustWait(slot, entry);
-        if (entry.Held) return;
+        if (_serverMerges)
+        {
+            // What such a server would merge is known of slots alone.
+            if (entry.BufferOffset != slot * _slotSize)
+            {
+                End(slot, ref entry, -Eio);
+                return;
+            }
+
+            entry.Held = MustWait(slot, entry);
+            if (entry.Held) return;
+        }
+
         entry.Tag += 1u << SlotBits;
         entry.Sent = true;
         _requests.Send(new Request
@@ -313,7 +330,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             Tag = entry.Tag,
             Length = entry.Length,
             DeviceOffset = _unit == OffsetUnit.Sectors ? entry.Offset >> SectorShift : entry.Offset,
-            BufferOffset = entry.Kind is RequestKind.Read or RequestKind.Write ? slot * _slotSize : 0,
+            BufferOffset = entry.Kind is RequestKind.Read or RequestKind.Write ? entry.BufferOffset : 0,
         });
     }
 

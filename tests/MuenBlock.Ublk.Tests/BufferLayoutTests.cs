@@ -23,6 +23,26 @@ public sealed class BufferLayoutTests
         Assert.Equal((64, 8192u, 4096u), (layout.Depth, layout.SlotSize, layout.LargestSlotIo));
     }
 
+    [Fact]
+    public void Only_what_lies_behind_the_slots_is_the_applications()
+    {
+        const ulong buffer = 16 << 20;
+        Gen.Select(Gen.Int[1, 4], Gen.Int[1, 64], Gen.ULong[0, 2 * buffer], Gen.UInt[1, 4 << 20], Gen.UInt[0, 2]).Sample((devices, depth, place, length, index) =>
+        {
+            var layout = BufferLayout.Cut(buffer / 2, devices, 1020, ulong.MaxValue, false, depth, null);
+            bool fits = index == 0 && place >= layout.SlotsEnd && place + length <= buffer;
+            return layout.IsApplications(((ulong)index << 32) | place, length, buffer, out ulong offset) == fits && (!fits || offset == place);
+        });
+    }
+
+    [Theory]
+    [InlineData(ulong.MaxValue, 1u)]
+    [InlineData(ulong.MaxValue - 4095, 4096u)]
+    [InlineData(0xffff_fffful, uint.MaxValue)]
+    [InlineData((16ul << 20) - 512, 1024u)]
+    public void A_place_that_overflows_is_nobodys(ulong place, uint length) =>
+        Assert.False(BufferLayout.Cut(8 << 20, 1, 1020, ulong.MaxValue, false, null, null).IsApplications(place, length, 16 << 20, out _));
+
     [Theory]
     [InlineData(1, 128, null, 128, 128 << 10)]
     [InlineData(1, null, 1 << 20, 16, 1 << 20)]

@@ -110,6 +110,37 @@ public sealed class SessionTests
     }
 
     [Fact]
+    public void An_IO_in_an_applications_memory_names_that_place_whenever_it_is_sent()
+    {
+        const ulong place = 1 << 20;
+        var world = new World();
+        world.Greet();
+        world.Session.Submit(3, RequestKind.Write, 0, 0, 4096, place);
+        Assert.Equal(place, Assert.Single(world.TakeSent()).BufferOffset);
+        world.Session.ServerLeft();
+        world.Greet();
+        Request again = Assert.Single(world.TakeSent());
+        Assert.Equal(place, again.BufferOffset);
+        world.Answer(again, 0);
+        world.Session.Submit(3, RequestKind.Write, 0, 0, 4096);
+        Assert.Equal(3ul * World.SlotSize, Assert.Single(world.TakeSent()).BufferOffset);
+    }
+
+    [Fact]
+    public void A_server_that_may_merge_is_sent_nothing_from_an_applications_memory()
+    {
+        var world = new World();
+        world.Greet();
+        world.Session.Submit(3, RequestKind.Write, 0, 0, 4096, 1 << 20);
+        world.TakeSent();
+        world.Session.ServerLeft();
+        world.Greet(RequestKind.Features, 0);
+        world.Session.Submit(4, RequestKind.Read, 0, 0, 4096, 1 << 20);
+        Assert.Empty(world.Sent);
+        Assert.Equal([(3u, -5), (4u, -5)], world.Completed);
+    }
+
+    [Fact]
     public void When_the_shared_memory_is_lost_IO_fails_until_it_is_back_and_then_waits_for_the_server()
     {
         var world = new World();

@@ -19,6 +19,9 @@ for value in 0 1 512 4095 4097 33M 64M 33554433 -4096 1.5M 4k 1G 4KK K M 0x1000 
 done
 add 2 "--max-io" --max-io
 
+for value in 0 1 4095 -4096 1G 4097M abc '' 99999999999999999999; do add 2 "--app-memory $value is not a size" --app-memory "$value"; done
+add 2 "--io-timeout and --app-memory exclude each other" --app-memory 4M --io-timeout 5
+
 for value in -1 -0.001 86401 1e300 NaN Infinity; do add 2 "--connect-timeout" --connect-timeout $value; done
 for value in x 1s 1,5 0x1 ''; do add 2 "--connect-timeout '$value' is not a time" --connect-timeout "$value"; done
 add 2 "--connect-timeout" --connect-timeout
