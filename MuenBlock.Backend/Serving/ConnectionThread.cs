@@ -28,6 +28,8 @@ internal sealed partial class ConnectionThread : IDisposable
     // The original's native client follows up each answer of the greeting within microseconds. One that does not waits for an answer.
     private const long ConfirmMilliseconds = 1_000;
 
+    private const long LookMilliseconds = 1_000;
+
     private const ulong ControlCompletion = ulong.MaxValue - 2;
     private const ulong SmartCompletion = ulong.MaxValue - 3;
 
@@ -158,6 +160,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _greeted; // a client's epoch was seen, and not its end
         private bool _lost;
         private bool _looked;
+        private long _nextLook;
         private long _confirmDeadline;
 
         public unsafe Loop(ConnectionThread owner, Ring ring, PolledRing? polled, DiskMemory memory, SignalWays ways, SmartThread? smart)
@@ -227,6 +230,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 bool worked = CollectCompletions();
                 Publish();
                 if (_lost || _owner._connection.Regions.Lost is not null) LookAfterRegions();
+                else LookAtMemory();
                 bool accepting = !_owner._stopping && !_lost && (!_machine.Inbox.IsEmpty || _requests.BeganAnew);
                 if (accepting) worked |= CollectRequests();
                 if (_machine.AwaitsConfirmation) AwaitConfirmation();
@@ -285,11 +289,31 @@ internal sealed partial class ConnectionThread : IDisposable
             _looked = false;
             if (!_owner._connection.Regions.TryRestore()) return;
 
-            int result = _memory.RegisterAgain(_rings);
-            if (result < 0 && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
             _lost = false;
             _requests.Forget();
+            Renew();
             Open();
+        }
+
+        /// <summary>
+        /// Takes note, once a second, of what a client or somebody else did to the shared memory while nobody looked: a response channel that no
+        /// client would find any more begins anew, and the ring gets the buffer's present pages.
+        /// </summary>
+        private void LookAtMemory()
+        {
+            if (_machine.Now < _nextLook) return;
+            _nextLook = _machine.Now + LookMilliseconds;
+            Renew();
+            if (_responses.IsIntact) return;
+            BeginSession();
+            _signal.Initialise();
+            if (_budget.Allows()) LogOverwritten(_log, _id);
+        }
+
+        private void Renew()
+        {
+            int result = _memory.Renew(_rings);
+            if (result < 0 && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
         }
 
         private void Register(Connection connection, DiskMemory memory)
@@ -383,6 +407,7 @@ internal sealed partial class ConnectionThread : IDisposable
                     bool isOriginal = OriginalClient.Is(_requests);
                     if (!isOriginal && _responses.FirstExpired) _signal.Initialise();
                     BeginSession(resumed: isOriginal && _responses.FirstExpired);
+                    _nextLook = 0;
                     _greeted = true;
                     if (_budget.Allows()) LogClient(_log, _id);
                     _requestsBefore = _machine.Requests;
@@ -445,6 +470,9 @@ internal sealed partial class ConnectionThread : IDisposable
 
     [LoggerMessage(21, LogLevel.Error, "connection {Connection}: dropped, rule {Rule}: region {Region} was truncated while it was in use; it is served again when the same file has its size again")]
     private static partial void LogLost(ILogger log, uint connection, string rule, string? region);
+
+    [LoggerMessage(23, LogLevel.Warning, "connection {Connection}: session dropped, rule OnlyItsWriterChangesAChannel: the response channel's header was overwritten; it begins anew")]
+    private static partial void LogOverwritten(ILogger log, uint connection);
 
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);

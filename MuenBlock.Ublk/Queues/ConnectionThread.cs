@@ -155,6 +155,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private const int ServerLinesInMinute = 60;
 
         private const int StrayLinesInMinute = 10; // enough to see what is wrong
+        private const long LookMilliseconds = 1_000;
         private const int SectorShift = 9;
         private const int Enodev = 19; // UBLK_IO_RES_ABORT, linux/ublk_cmd.h
 
@@ -181,6 +182,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _assigned;
         private bool _lost;
         private bool _looked;
+        private long _nextLook;
         private bool _unanswered;
         private unsafe byte* _elsewhere;
 
@@ -227,6 +229,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 bool worked = CollectCompletions();
                 if (_requests.Open > 0) _signal.Publish();
                 if (_lost || _owner._regions.All.Lost is not null) LookAfterRegions();
+                else if (now >= _nextLook) LookAtRequests(now);
                 worked |= !_lost && CollectResponses();
                 _session.Tick(now);
                 if (_requests.Open > 0) _signal.Publish();
@@ -345,6 +348,18 @@ internal sealed partial class ConnectionThread : IDisposable
             _session.MemoryReturned();
             _signal.Initialise();
             if (_budget.Allows()) LogRestored(_log, _id);
+        }
+
+        /// <summary>
+        /// A request channel that the server would not find any more, because somebody else wrote to its header or truncated its file for a
+        /// moment, begins anew. Where there is no session the next one does that.
+        /// </summary>
+        private void LookAtRequests(long now)
+        {
+            _nextLook = now + LookMilliseconds;
+            if (_requests.IsIntact || _session.State is not (SessionState.Ready or SessionState.Greeting)) return;
+            BeginSession();
+            if (_budget.Allows()) LogOverwritten(_log, _id);
         }
 
         private void Fetched(uint slot, int result)
