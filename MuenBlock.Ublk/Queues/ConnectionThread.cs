@@ -393,8 +393,7 @@ internal sealed partial class ConnectionThread : IDisposable
 
             uint length = kind == RequestKind.Sync ? 0 : io.Sectors << SectorShift;
 
-            // A session that is lost sends nothing, and its server may still touch the slot.
-            if (kind == RequestKind.Write && !_session.IsLost) _commands.HandOver(slot, length);
+            if (kind == RequestKind.Write && !_session.IsElsewhere(slot)) _commands.HandOver(slot, length);
             _session.Submit(slot, kind, queue.Device, kind == RequestKind.Sync ? 0 : io.StartSector << SectorShift, length);
         }
 
@@ -451,8 +450,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _queues = assignment.Queues;
             _open = _queues.Length;
             _depth = assignment.Layout.Depth;
-            bool abandons = _owner._options.Patience.Fail != long.MaxValue && assignment.Bounce is null;
-            if (abandons) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);
+            if (assignment.Bounce is null) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);
             _commands = new QueueCommands(_ring, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, _elsewhere);
             _completions.Commands = _commands;
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
