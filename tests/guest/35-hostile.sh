@@ -21,7 +21,7 @@ _other_went_on() {
 }
 
 # Both ends have both connections; one of them is in use all the time, and nothing of that fails.
-a_truncated_region_costs_its_own_connection_until_it_is_whole_again() {
+a_truncated_or_overwritten_region_costs_its_own_connection_until_it_is_whole_again() {
     local region whole
     random_file payload 1048576
     start_backend --conn $CONN,$CONN2 --device $RAM:1,$RAM2:2
@@ -40,6 +40,16 @@ a_truncated_region_costs_its_own_connection_until_it_is_whole_again() {
         cmp -n 1048576 payload $RAM
         random_file payload 1048576
     done
+
+    # Somebody else writes to the header of a channel, so that its reader does not find it any more.
+    for region in request1 response1; do
+        printf '\377%.0s' {1..24} | dd of="$REGIONS/$region" bs=24 conv=notrunc status=none
+        wait_for 15 _io_works "${devices[0]}"
+        cmp -n 1048576 payload $RAM
+        random_file payload 1048576
+    done
+    grep -q 'connection 1: .*rule OnlyItsWriterChangesAChannel: the request channel' "$CLIENT_LOG"
+    grep -q 'connection 1: .*rule OnlyItsWriterChangesAChannel: the response channel' "$backend_log"
     _other_went_on
 }
 
