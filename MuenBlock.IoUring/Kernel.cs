@@ -112,6 +112,7 @@ internal enum RegisterOperation : uint
     UnregisterFiles = 3,
     UpdateFiles = 6,
     Probe = 8,
+    UpdateBuffers = 16,
     RingDescriptors = 20,
     UnregisterRingDescriptors = 21,
 }

@@ -91,6 +91,18 @@ internal struct ResourceUpdate
     public ulong Data;
 }
 
+/// <summary>Registered buffers to replace: struct io_uring_rsrc_update2.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct BufferUpdate
+{
+    public uint Offset;
+    public uint Reserved0;
+    public IoVector* Buffers;
+    public ulong Tags;
+    public uint Count;
+    public uint Reserved1;
+}
+
 /// <summary>What the kernel can do: struct io_uring_probe, without its table.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct ProbeHeader

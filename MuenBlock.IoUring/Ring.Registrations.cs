@@ -37,6 +37,17 @@ public sealed unsafe partial class Ring
         fixed (IoVector* pointer = buffers) return Register(RegisterOperation.Buffers, pointer, (uint)buffers.Length);
     }
 
+    /// <summary>Puts other memory, or other pages at the same address, in the place of a registered buffer. I/O under way keeps what it began with.</summary>
+    /// <param name="index">The buffer's index.</param>
+    /// <param name="buffer">The memory.</param>
+    /// <returns>0, or a negative errno: -ENXIO (no buffers are registered), or one of <see cref="RegisterBuffers"/>; then the buffer is what it was.</returns>
+    public int UpdateBuffer(uint index, IoVector buffer)
+    {
+        BufferUpdate update = new() { Offset = index, Buffers = &buffer, Count = 1 };
+        int result = Register(RegisterOperation.UpdateBuffers, &update, (uint)sizeof(BufferUpdate));
+        return result > 0 ? 0 : result;
+    }
+
     /// <summary>Gives registered buffers back, once the last I/O with them has ended.</summary>
     /// <returns>0, or a negative errno: -ENXIO (there are none).</returns>
     public int UnregisterBuffers() => Register(RegisterOperation.UnregisterBuffers, null, 0);

@@ -3,7 +3,6 @@ using MuenBlock.IoUring;
 using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
-using MuenBlock.Protocol.Regions;
 using MuenBlock.Protocol.Signals;
 
 namespace MuenBlock.Backend.Serving;
@@ -27,6 +26,8 @@ internal sealed partial class ConnectionThread : IDisposable
 
     // The original's native client follows up each answer of the greeting within microseconds. One that does not waits for an answer.
     private const long ConfirmMilliseconds = 1_000;
+
+    private const long LookMilliseconds = 1_000;
 
     private const ulong ControlCompletion = ulong.MaxValue - 2;
     private const ulong SmartCompletion = ulong.MaxValue - 3;
@@ -138,7 +139,7 @@ internal sealed partial class ConnectionThread : IDisposable
     }
 
     /// <summary>What the thread works with: made by it, used by it alone.</summary>
-    private sealed class Loop
+    private sealed partial class Loop
     {
         private readonly ConnectionThread _owner;
         private readonly Ring _ring;
@@ -158,6 +159,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _greeted; // a client's epoch was seen, and not its end
         private bool _lost;
         private bool _looked;
+        private long _nextLook;
         private long _confirmDeadline;
 
         public unsafe Loop(ConnectionThread owner, Ring ring, PolledRing? polled, DiskMemory memory, SignalWays ways, SmartThread? smart)
@@ -227,6 +229,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 bool worked = CollectCompletions();
                 Publish();
                 if (_lost || _owner._connection.Regions.Lost is not null) LookAfterRegions();
+                else LookAtMemory();
                 bool accepting = !_owner._stopping && !_lost && (!_machine.Inbox.IsEmpty || _requests.BeganAnew);
                 if (accepting) worked |= CollectRequests();
                 if (_machine.AwaitsConfirmation) AwaitConfirmation();
@@ -267,56 +270,6 @@ internal sealed partial class ConnectionThread : IDisposable
 
         // Looked at before sleeping as well: after the last I/O nothing may be left to come that would end the sleep.
         private bool Ended => _owner._stopping && _machine.UnderWay == 0;
-
-        /// <summary>
-        /// Memory that the client shares with this server was gone: nothing of its session is answered any more, and no other one begins
-        /// before the regions are whole again and nothing uses the old memory.
-        /// </summary>
-        private void LookAfterRegions()
-        {
-            if (!_lost)
-            {
-                _lost = true;
-                BeginSession();
-                if (_budget.Allows()) LogLost(_log, _id, RegionSet.Rule, _owner._connection.Regions.Lost?.Name);
-            }
-
-            if (!_looked || _machine.UnderWay > 0) return;
-            _looked = false;
-            if (!_owner._connection.Regions.TryRestore()) return;
-
-            int result = _memory.RegisterAgain(_rings);
-            if (result < 0 && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
-            _lost = false;
-            _requests.Forget();
-            Open();
-        }
-
-        private void Register(Connection connection, DiskMemory memory)
-        {
-            // A disk's number is its device id. The fences behind them are never named: the ring keeps them for as long as it has I/O.
-            int[] files = [.. connection.Disks.Select(disk => disk.File).Concat(connection.Fences).Select(PosixFile.Descriptor)];
-            int result = 0;
-            foreach (Ring ring in _rings) result = Math.Min(result, ring.RegisterFiles(files));
-            if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register {files.Length} files with io_uring: {PosixFile.Describe(-result)}");
-
-            if (memory.Bounce is { } bounce) LogBounce(_log, _id, connection.Buffer.Name, (ulong)bounce.Length);
-            else LogDirect(_log, _id, connection.Buffer.Name);
-            result = memory.Register(_rings);
-            if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
-        }
-
-        private static string Remedy(int errno)
-        {
-            const int efault = 14; // asm-generic/errno-base.h
-            const int enomem = 12;
-            return errno switch
-            {
-                efault => "keep the regions in memory, such as in /dev/shm, not on a disk",
-                enomem => "raise the limit on locked memory (ulimit -l, LimitMEMLOCK)",
-                _ => "the kernel may be too old, or memory short",
-            };
-        }
 
         private long UntilDeadline()
         {
@@ -383,6 +336,7 @@ internal sealed partial class ConnectionThread : IDisposable
                     bool isOriginal = OriginalClient.Is(_requests);
                     if (!isOriginal && _responses.FirstExpired) _signal.Initialise();
                     BeginSession(resumed: isOriginal && _responses.FirstExpired);
+                    _nextLook = 0;
                     _greeted = true;
                     if (_budget.Allows()) LogClient(_log, _id);
                     _requestsBefore = _machine.Requests;
@@ -412,40 +366,4 @@ internal sealed partial class ConnectionThread : IDisposable
             _machine.BeginSession(resumed);
         }
     }
-
-    [LoggerMessage(10, LogLevel.Information, "connection {Connection}: serving {Devices} device(s)")]
-    private static partial void LogServing(ILogger log, uint connection, int devices);
-
-    [LoggerMessage(11, LogLevel.Information, "connection {Connection}: stopped after {Requests} requests")]
-    private static partial void LogStopped(ILogger log, uint connection, ulong requests);
-
-    [LoggerMessage(12, LogLevel.Information, "connection {Connection}: a client began a session")]
-    private static partial void LogClient(ILogger log, uint connection);
-
-    [LoggerMessage(13, LogLevel.Information, "connection {Connection}: the client left after {Requests} requests; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
-    private static partial void LogClientLeft(ILogger log, uint connection, ulong requests, long bytes, int collections);
-
-    [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the request channel is not what was agreed, rule ChannelsAreAsAgreed: {Header}; waiting for another client")]
-    private static partial void LogIncompatible(ILogger log, uint connection, string header);
-
-    [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: session dropped, rule RequestsInFlightFitTheChannel: the client wrote more than {Elements} requests ahead")]
-    private static partial void LogOverrun(ILogger log, uint connection, uint elements);
-
-    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: the memory for I/O cannot be registered with io_uring ({Reason}); every I/O pins its pages anew: {Remedy}")]
-    private static partial void LogNotRegistered(ILogger log, uint connection, string reason, string remedy);
-
-    [LoggerMessage(18, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} can be pinned: disks read and write the buffer itself")]
-    private static partial void LogDirect(ILogger log, uint connection, string name);
-
-    [LoggerMessage(19, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} cannot be pinned: data is copied through a bounce buffer of {Bytes} bytes")]
-    private static partial void LogBounce(ILogger log, uint connection, string name, ulong bytes);
-
-    [LoggerMessage(22, LogLevel.Information, "connection {Connection}: {Waiting}; {Waking}")]
-    private static partial void LogSignals(ILogger log, uint connection, string waiting, string waking);
-
-    [LoggerMessage(21, LogLevel.Error, "connection {Connection}: dropped, rule {Rule}: region {Region} was truncated while it was in use; it is served again when the same file has its size again")]
-    private static partial void LogLost(ILogger log, uint connection, string rule, string? region);
-
-    [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
-    private static partial void LogFailed(ILogger log, uint connection, Exception failure);
 }

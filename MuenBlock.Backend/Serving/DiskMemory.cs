@@ -10,6 +10,7 @@ namespace MuenBlock.Backend.Serving;
 internal sealed unsafe class DiskMemory : IDisposable
 {
     private readonly Region _buffer;
+    private bool _wasRegistered;
 
     /// <summary>Decides what it is, and takes what memory that needs.</summary>
     /// <param name="buffer">The shared buffer.</param>
@@ -29,6 +30,8 @@ internal sealed unsafe class DiskMemory : IDisposable
     /// <summary>Whether it is the ring's registered buffer 0.</summary>
     public bool IsRegistered { get; private set; }
 
+    private IoVector Vector => new() { Base = Address, Length = _buffer.Length };
+
     /// <summary>Registers the memory with the rings of the connection.</summary>
     /// <param name="rings">The rings; they end before this.</param>
     /// <returns>0, or the negative errno for which one of them did not take it: then each I/O pins its pages.</returns>
@@ -37,23 +40,30 @@ internal sealed unsafe class DiskMemory : IDisposable
         int result = 0;
         foreach (Ring ring in rings)
         {
-            if (result >= 0) result = ring.RegisterBuffers([new IoVector { Base = Address, Length = _buffer.Length }]);
+            if (result >= 0) result = ring.RegisterBuffers([Vector]);
+        }
+
+        IsRegistered = _wasRegistered = result >= 0;
+        return result;
+    }
+
+    /// <summary>
+    /// Lets the rings take hold of the shared buffer's pages anew if they may be others: after its file was truncated they still have those
+    /// of before. I/O under way keeps them. Where that fails, as it does while the file is too small, each I/O pins its pages until it succeeds.
+    /// </summary>
+    /// <param name="rings">The rings.</param>
+    /// <returns>0, or the negative errno for which the memory is not registered now.</returns>
+    public int Renew(ReadOnlySpan<Ring> rings)
+    {
+        if (Bounce is not null || !_wasRegistered || !(_buffer.MayHaveOtherPages() || !IsRegistered)) return 0;
+        int result = 0;
+        foreach (Ring ring in rings)
+        {
+            if (result >= 0) result = ring.UpdateBuffer(0, Vector);
         }
 
         IsRegistered = result >= 0;
         return result;
-    }
-
-    /// <summary>Lets the rings take hold of the shared buffer's pages again, after its file was truncated and restored: they still have those of before.</summary>
-    /// <param name="rings">The rings, with no I/O under way.</param>
-    /// <returns>0, or the negative errno for which it is no longer registered.</returns>
-    public int RegisterAgain(ReadOnlySpan<Ring> rings)
-    {
-        if (Bounce is not null) return 0;
-
-        // One that has none says so, which does no harm.
-        foreach (Ring ring in rings) _ = ring.UnregisterBuffers();
-        return Register(rings);
     }
 
     /// <inheritdoc/>

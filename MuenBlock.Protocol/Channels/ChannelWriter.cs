@@ -27,6 +27,7 @@ public sealed unsafe class ChannelWriter<T>
     private uint _slot;
     private uint _open;
     private ulong _leastStart;
+    private ulong _epoch;
 
     /// <summary>Creates the writer. The memory is not touched before <see cref="Initialise"/>.</summary>
     /// <param name="memory">The region, mapped for writing. It outlives the writer.</param>
@@ -56,6 +57,18 @@ public sealed unsafe class ChannelWriter<T>
     /// <summary>Whether <see cref="ExpireFirst"/> was called since <see cref="Initialise"/>.</summary>
     public bool FirstExpired => _leastStart != 0;
 
+    /// <summary>
+    /// Whether the header still says what this writer stored. Whoever may write to the region can have changed it, or have
+    /// truncated the file and made it whole again; then no reader finds the channel before the next <see cref="Initialise"/>.
+    /// </summary>
+    public bool IsIntact =>
+        Volatile.Read(ref _header->Epoch) == _epoch
+        && _header->Transport == ChannelHeader.Marker
+        && _header->Protocol == _protocol
+        && _header->PacketSize == (ulong)sizeof(T)
+        && _header->Elements == _elements
+        && Volatile.Read(ref _header->Written) == _written;
+
     internal ChannelHeader* Header => _header;
 
     /// <summary>
@@ -79,6 +92,7 @@ public sealed unsafe class ChannelWriter<T>
         _slot = 0;
         _open = 0;
         _leastStart = 0;
+        _epoch = epoch;
 
         // Pairs with the reader's acquiring load of the epoch: whoever sees it sees the header.
         Volatile.Write(ref _header->Epoch, epoch);
@@ -132,6 +146,7 @@ public sealed unsafe class ChannelWriter<T>
     public void Deactivate()
     {
         _open = 0;
+        _epoch = 0;
         Volatile.Write(ref _header->Epoch, 0);
     }
 }

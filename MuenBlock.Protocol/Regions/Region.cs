@@ -25,8 +25,13 @@ public sealed unsafe class Region : IDisposable
     /// <summary>Regions are made of whole pages.</summary>
     public const int PageSize = 4096;
 
+    // A file's times are as coarse as the kernel's tick: a change soon after another one may leave no trace of its own.
+    private const int YoungSeconds = 1;
+
     private readonly int _protection;
     private readonly int* _lost;
+    private (long Seconds, long Nanoseconds) _changed;
+    private bool _wasYoung = true;
 
     private Region(string path, SafeFileHandle file, in stat status, byte* memory, nuint length, int protection)
     {
@@ -159,6 +164,22 @@ public sealed unsafe class Region : IDisposable
         Volatile.Write(ref *_lost, 1);
         _ = mmap(Memory, (size_t)(ulong)Length, _protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
         return true;
+    }
+
+    /// <summary>
+    /// Whether the region may have other pages than at the last call: its file was truncated, and was whole again before anybody
+    /// looked. The memory shows the new pages; a registration with a ring has the old ones. Its thread alone may ask.
+    /// </summary>
+    /// <returns>False only if nobody has changed the file.</returns>
+    public bool MayHaveOtherPages()
+    {
+        stat status;
+        if (fstat(PosixFile.Descriptor(File), &status) != 0) return true;
+        (long, long) changed = ((long)status.st_ctim.tv_sec, (long)status.st_ctim.tv_nsec);
+        bool same = changed == _changed && !_wasYoung;
+        _changed = changed;
+        _wasYoung = DateTimeOffset.UtcNow.ToUnixTimeSeconds() - (long)status.st_ctim.tv_sec <= YoungSeconds;
+        return !same;
     }
 
     /// <summary>Maps the file of a lost region again, once it has its size again. Its thread alone may do so.</summary>

@@ -42,6 +42,9 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(22, LogLevel.Information, "connection {Connection}: the regions are whole again; waiting for the server")]
     private static partial void LogRestored(ILogger log, uint connection);
 
+    [LoggerMessage(24, LogLevel.Warning, "connection {Connection}: session dropped, rule OnlyItsWriterChangesAChannel: the request channel's header was overwritten; it begins anew")]
+    private static partial void LogOverwritten(ILogger log, uint connection);
+
     [LoggerMessage(19, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);
 

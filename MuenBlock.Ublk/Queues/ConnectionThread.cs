@@ -155,6 +155,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private const int ServerLinesInMinute = 60;
 
         private const int StrayLinesInMinute = 10; // enough to see what is wrong
+        private const long LookMilliseconds = 1_000;
         private const int SectorShift = 9;
         private const int Efault = 14; // asm-generic/errno-base.h
         private const ulong OwnSlot = SessionMachine<ChannelRequests, ForwardedCompletions>.OwnSlot;
@@ -186,6 +187,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _assigned;
         private bool _lost;
         private bool _looked;
+        private long _nextLook;
         private bool _unanswered;
         private unsafe byte* _elsewhere;
 
@@ -232,6 +234,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 bool worked = CollectCompletions();
                 if (_requests.Open > 0) _signal.Publish();
                 if (_lost || _owner._regions.All.Lost is not null) LookAfterRegions();
+                else if (now >= _nextLook) LookAtRequests(now);
                 worked |= !_lost && CollectResponses();
                 _session.Tick(now);
                 if (_requests.Open > 0) _signal.Publish();
@@ -352,6 +355,18 @@ internal sealed partial class ConnectionThread : IDisposable
             if (_budget.Allows()) LogRestored(_log, _id);
         }
 
+        /// <summary>
+        /// A request channel that the server would not find any more, because somebody else wrote to its header or truncated its file for a
+        /// moment, begins anew. Where there is no session the next one does that.
+        /// </summary>
+        private void LookAtRequests(long now)
+        {
+            _nextLook = now + LookMilliseconds;
+            if (_requests.IsIntact || _session.State is not (SessionState.Ready or SessionState.Greeting)) return;
+            BeginSession();
+            if (_budget.Allows()) LogOverwritten(_log, _id);
+        }
+
         private void Fetched(uint slot, int result)
         {
             int index = (int)slot / _depth;
@@ -401,8 +416,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 }
             }
 
-            // A session that is lost sends nothing, and its server may still touch the slot.
-            if (kind == RequestKind.Write && place == OwnSlot && !_session.IsLost) _commands.HandOver(slot, length);
+            if (kind == RequestKind.Write && place == OwnSlot && !_session.IsElsewhere(slot)) _commands.HandOver(slot, length);
             _session.Submit(slot, kind, queue.Device, kind == RequestKind.Sync ? 0 : io.StartSector << SectorShift, length, place);
         }
 
@@ -460,8 +474,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _open = _queues.Length;
             _layout = assignment.Layout;
             _depth = assignment.Layout.Depth;
-            bool abandons = _owner._options.Patience.Fail != long.MaxValue && assignment.Bounce is null;
-            if (abandons) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);
+            if (assignment.Bounce is null) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);
             _commands = new QueueCommands(_ring, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, _elsewhere);
             _completions.Commands = _commands;
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);

@@ -16,7 +16,7 @@ namespace MuenBlock.Ublk.Queues;
 /// <param name="queues">The queue of each device, by the device's index.</param>
 /// <param name="buffer">The shared buffer.</param>
 /// <param name="bounce">What stands in for it where the driver cannot reach it; else null.</param>
-/// <param name="elsewhere">The first byte of private memory that is cut like the buffer; null where I/O is never abandoned, or with a bounce buffer.</param>
+/// <param name="elsewhere">The first byte of private memory that is cut like the buffer; null with a bounce buffer, which is such memory itself.</param>
 internal readonly unsafe struct QueueCommands(
     Ring ring, DeviceFiles files, BufferLayout layout, DeviceQueue[] queues, Region buffer, BounceBuffer? bounce, byte* elsewhere) : IBlockCompletions
 {
@@ -45,8 +45,12 @@ internal readonly unsafe struct QueueCommands(
     /// <inheritdoc/>
     public void Restore(uint slot, uint length)
     {
-        // The bounce buffer is private memory itself: what is in it was handed over.
-        if (bounce is not null) return;
+        if (bounce is not null)
+        {
+            bounce.ToRegion((ulong)slot * layout.SlotSize, length);
+            return;
+        }
+
         nuint offset = (nuint)slot * layout.SlotSize;
         int whole = (int)Math.Min(length, layout.SlotSize);
         new ReadOnlySpan<byte>(elsewhere + offset, whole).CopyTo(new Span<byte>(_memory + offset, whole));

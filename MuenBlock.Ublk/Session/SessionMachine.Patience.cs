@@ -35,6 +35,11 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <summary>Whether the server is given up, so that all I/O fails until it has answered a Reset.</summary>
     public bool IsLost => _lost;
 
+    /// <summary>Whether the slot is not the kernel's, as a server may still touch it: what the kernel writes is in another place, and is copied when it is sent.</summary>
+    /// <param name="slot">The slot.</param>
+    /// <returns>Whether it is so.</returns>
+    public bool IsElsewhere(uint slot) => _table[slot].Elsewhere;
+
     private void Look()
     {
         _nextLook = Now + Patience.LookEvery;
@@ -59,13 +64,17 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     {
         int failed = Count;
         _lost = true;
+        GiveUpAll();
+        _events.Lost(failed, oldest);
+        if (State == SessionState.Ready) Greet(Now);
+    }
+
+    private void GiveUpAll()
+    {
         for (uint slot = 0; slot < (uint)_table.Length; slot++)
         {
             if (_table[slot].Kind != RequestKind.None) GiveUp(slot, ref _table[slot]);
         }
-
-        _events.Lost(failed, oldest);
-        if (State == SessionState.Ready) Greet(Now);
     }
 
     /// <summary>Ends an I/O without an answer. If it was sent, its slot may still be touched.</summary>

@@ -137,7 +137,6 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             return;
         }
 
-        if (entry.Elsewhere) Return(slot, ref entry);
         if (State == SessionState.Ready) Send(slot, ref entry);
     }
 
@@ -165,8 +164,15 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         if (State != SessionState.Refused) State = SessionState.Waiting;
     }
 
-    /// <summary>Data in the buffer is lost: I/O fails, nothing is written, until <see cref="MemoryReturned"/>.</summary>
-    public void MemoryLost() => Fail();
+    /// <summary>
+    /// Data in the buffer is lost: I/O fails, nothing is written, until <see cref="MemoryReturned"/>. The server may still carry out what it was
+    /// sent, and touch the slots of that in the memory that comes back: they are given up (I2).
+    /// </summary>
+    public void MemoryLost()
+    {
+        State = SessionState.Refused;
+        GiveUpAll();
+    }
 
     /// <summary>The buffer can be used again. The server is waited for.</summary>
     public void MemoryReturned() => State = SessionState.Waiting;
@@ -288,6 +294,8 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         State = SessionState.Refused;
         for (uint slot = 0; slot < (uint)_table.Length; slot++)
         {
+            // The server has answered a Reset: no slot is its own any more.
+            _table[slot].Elsewhere &= _table[slot].Kind == RequestKind.None;
             if (_table[slot].Kind != RequestKind.None) End(slot, ref _table[slot], -Eio);
         }
     }
@@ -321,6 +329,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             if (entry.Held) return;
         }
 
+        if (entry.Elsewhere) Return(slot, ref entry);
         entry.Tag += 1u << SlotBits;
         entry.Sent = true;
         _requests.Send(new Request

@@ -78,6 +78,23 @@ public sealed unsafe class FileTests
     }
 
     [Fact]
+    public void A_registered_buffer_can_be_replaced()
+    {
+        using TestFile file = new("/dev/shm");
+        using Ring ring = TestRing.Create(8);
+        Assert.Equal(-ENXIO, ring.UpdateBuffer(0, new() { Base = file.Memory, Length = 4096 }));
+        Assert.Equal(0, ring.RegisterBuffers([new() { Base = file.Memory, Length = 4096 }]));
+        Assert.Equal(0, ring.UpdateBuffer(0, new() { Base = file.Memory + 4096, Length = 4096 }));
+        ring.NextEntry().PrepareReadFixed(file.Descriptor, file.Memory, 4096, 0, 0);
+        Assert.Equal(-EFAULT, TestRing.Run(ring));
+        ring.NextEntry().PrepareReadFixed(file.Descriptor, file.Memory + 4096, 4096, 0, 0);
+        Assert.Equal(4096, TestRing.Run(ring));
+        Assert.Equal(-EFAULT, ring.UpdateBuffer(0, new() { Base = (void*)4096, Length = 4096 }));
+        ring.NextEntry().PrepareReadFixed(file.Descriptor, file.Memory + 4096, 4096, 0, 0);
+        Assert.Equal(4096, TestRing.Run(ring));
+    }
+
+    [Fact]
     public void Memory_that_is_not_there_cannot_be_registered()
     {
         using Ring ring = TestRing.Create(8);

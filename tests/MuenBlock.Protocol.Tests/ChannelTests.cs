@@ -58,6 +58,30 @@ public sealed class ChannelTests
     }
 
     [Fact]
+    public void A_writer_knows_whether_its_header_is_what_it_wrote()
+    {
+        using var memory = new TestMemory(80);
+        ChannelWriter<ushort> writer = memory.Writer<ushort>(Protocol);
+        writer.Initialise(5);
+        Assert.True(writer.IsIntact);
+        writer.Next() = 1;
+        writer.Publish();
+        Assert.True(writer.IsIntact);
+
+        // Transport, epoch, protocol, size, elements, wc. The hint is the reader's to ignore, wsc is written before each packet.
+        foreach (int field in (int[])[0, 1, 2, 3, 4, 7])
+        {
+            memory.Bytes[(field * 8) + 7] ^= 0x80;
+            Assert.False(writer.IsIntact, $"word {field}");
+            writer.Initialise(6);
+            Assert.True(writer.IsIntact);
+        }
+
+        writer.Deactivate();
+        Assert.True(writer.IsIntact);
+    }
+
+    [Fact]
     public void Muens_default_regions_hold_1022_requests_and_1020_responses()
     {
         using var memory = new TestMemory(0x8000);

@@ -132,6 +132,21 @@ public sealed unsafe partial class RegionTests : IDisposable
     }
 
     [Fact]
+    public void A_file_that_was_truncated_and_is_whole_again_may_have_other_pages()
+    {
+        _ = Region.CreateIfMissing(_folder, "a", 8192);
+        using var region = Region.Open(_folder, "a", writable: true, 4096);
+
+        // A change that is young may hide another one.
+        Assert.True(SpinWait.SpinUntil(() => !region.MayHaveOtherPages(), 30_000));
+        region.Memory[0] = 1;
+        Assert.False(region.MayHaveOtherPages());
+        Truncate("a", 0);
+        Truncate("a", 8192);
+        Assert.True(region.MayHaveOtherPages());
+    }
+
+    [Fact]
     public void Regions_of_one_process_are_guarded_one_by_one_however_often_they_come_and_go()
     {
         for (int i = 0; i < 5000; i++)

@@ -19,6 +19,7 @@ internal sealed class Client : ISessionEvents
     private int _outcomeCount;
     private bool _prepared;
     private bool _assigned;
+    private int _lostFor;
 
     public Client(World world, SharedMemory memory, Kernel kernel, Patience patience, Random random)
     {
@@ -56,7 +57,8 @@ internal sealed class Client : ISessionEvents
         if (--parts <= 0) return;
         _requests.Publish();
         if (--parts <= 0) return;
-        if (_responses.HasNews && _random.Next(3) > 0) TakeResponses(now);
+        if (_lostFor > 0 && --_lostFor == 0) RestoreMemory();
+        if (_lostFor == 0 && _responses.HasNews && _random.Next(3) > 0) TakeResponses(now);
         long before = GC.GetAllocatedBytesForCurrentThread();
         _session.Tick(now);
         Invariants.I4_nothing_is_allocated(before, _world.Measures);
@@ -69,6 +71,17 @@ internal sealed class Client : ISessionEvents
             _session.Prepare(_kernel.Slots, Kernel.SlotSize);
             _kernel.Reissue();
         }
+    }
+
+    /// <summary>The memory that is shared is gone for some turns: the client finds that out, and the server does not.</summary>
+    public void LoseMemory(int turns)
+    {
+        if (!_assigned || _lostFor > 0) return;
+        _world.Trace.Log($"client: the memory is lost");
+        _world.Tally.MemoryLosses++;
+        _lostFor = turns;
+        _session.MemoryLost();
+        Settle();
     }
 
     /// <summary>What holds after each step.</summary>
@@ -102,6 +115,13 @@ internal sealed class Client : ISessionEvents
 
     public void Stray(in Response response)
     {
+    }
+
+    private void RestoreMemory()
+    {
+        _responses.Forget();
+        _session.MemoryReturned();
+        _requests.Initialise(_world.NewEpoch());
     }
 
     private void TakeFromKernel()

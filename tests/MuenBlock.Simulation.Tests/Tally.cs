@@ -19,6 +19,8 @@ internal sealed class Tally
 
     public long PowerCuts { get; set; }
 
+    public long MemoryLosses { get; set; }
+
     public ulong Replayed { get; set; }
 
     public long Strikes { get; set; }
@@ -39,6 +41,7 @@ internal sealed class Tally
         DeathsOfBoth += other.DeathsOfBoth;
         DeathsInRecovery += other.DeathsInRecovery;
         PowerCuts += other.PowerCuts;
+        MemoryLosses += other.MemoryLosses;
         Replayed += other.Replayed;
         Strikes += other.Strikes;
         ServedAfterHostility += other.ServedAfterHostility;

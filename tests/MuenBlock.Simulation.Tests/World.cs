@@ -14,9 +14,11 @@ internal sealed class World : IDisposable
     private const int Ios = 150;
     private const int IosAfterHostility = 50;
     private const int LongestPause = 1_000; // steps in which a server is stopped and nothing of it happens
+    private const int LongestLoss = 100; // turns of a client without its memory
     private const int WholeStep = 9; // parts of a turn; more than there are
 
     private readonly Random _random;
+    private readonly Random _losses;
     private readonly SharedMemory _memory;
     private readonly Disks _disks;
     private readonly Kernel _kernel;
@@ -37,6 +39,7 @@ internal sealed class World : IDisposable
     {
         Trace = new Trace(traced);
         _random = new Random(seed);
+        _losses = new Random(~seed);
         _deaths = _random.Next(3) * 10;
         _plainServer = _random.Next(4) == 0;
         _patience = new Patience(_random.Next(2) == 0 ? _random.Next(100, 2_000) : long.MaxValue, _random.Next(100, 2_000));
@@ -178,6 +181,7 @@ internal sealed class World : IDisposable
     /// <summary>Either end, or both at once; more often while an end recovers from the other's death.</summary>
     private void MaybeKill()
     {
+        if (_losses.Next(1000) < _deaths / 2) _client?.LoseMemory(_losses.Next(1, LongestLoss));
         bool recovering = _client?.Recovering == true || _server?.Recovering == true;
         if (_random.Next(1000) >= (recovering ? 3 : 2) * _deaths) return;
         int whom = _random.Next(8);

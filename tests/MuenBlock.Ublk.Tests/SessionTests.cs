@@ -161,6 +161,45 @@ public sealed class SessionTests
     }
 
     [Fact]
+    public void When_the_shared_memory_is_lost_the_kernel_does_not_get_a_slot_that_the_server_may_still_touch()
+    {
+        var world = new World();
+        world.Greet();
+        world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
+        Assert.Single(world.TakeSent());
+        world.Session.MemoryLost();
+        world.Session.Submit(6, RequestKind.Write, 0, 4096, 4096);
+        Assert.Equal([5u], world.Abandoned);
+        world.Session.MemoryReturned();
+        world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
+        Assert.True(world.Session.IsElsewhere(5));
+        Assert.False(world.Session.IsElsewhere(6));
+        Assert.Empty(world.Restored);
+
+        // The answer to its Reset says that the server does not touch it any more.
+        world.Greet();
+        Assert.Equal([(5u, 4096u)], world.Restored);
+        Assert.Equal(5ul, Assert.Single(world.TakeSent()).BufferOffset / World.SlotSize);
+        Assert.False(world.Session.IsElsewhere(5));
+    }
+
+    [Fact]
+    public void A_slot_is_the_kernels_again_when_the_server_that_comes_is_refused_after_its_Reset()
+    {
+        var world = new World();
+        world.Greet();
+        world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
+        Assert.Single(world.TakeSent());
+        world.Session.MemoryLost();
+        world.Session.MemoryReturned();
+        world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
+        world.Greet(RequestKind.MediaBlocks, World.GoodAnswer(RequestKind.MediaBlocks) - 1);
+        Assert.Equal([(5u, -5), (5u, -5)], world.Completed);
+        Assert.Equal([5u], world.Abandoned);
+        Assert.False(world.Session.IsElsewhere(5));
+    }
+
+    [Fact]
     public void After_a_restart_of_the_server_what_was_in_flight_is_sent_again_in_order_with_new_tags()
     {
         var world = new World();

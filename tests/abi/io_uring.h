@@ -104,6 +104,15 @@ struct io_uring_rsrc_update {
 	uint64_t data;
 };
 
+struct io_uring_rsrc_update2 {
+	uint32_t offset;
+	uint32_t resv;
+	uint64_t data;
+	uint64_t tags;
+	uint32_t nr;
+	uint32_t resv2;
+};
+
 struct io_uring_files_update {
 	uint32_t offset;
 	uint32_t resv;
@@ -210,6 +219,7 @@ enum {
 	IORING_UNREGISTER_FILES = 3,
 	IORING_REGISTER_FILES_UPDATE = 6,
 	IORING_REGISTER_PROBE = 8,
+	IORING_REGISTER_BUFFERS_UPDATE = 16,
 	IORING_REGISTER_RING_FDS = 20,
 	IORING_UNREGISTER_RING_FDS = 21,
 	IO_URING_OP_SUPPORTED = 0x1,

@@ -29,6 +29,7 @@
 #define CQOFF(name, field) FIELD("CompletionOffsets." name, struct io_cqring_offsets, field)
 #define WAIT(name, field) FIELD("WaitArgument." name, struct io_uring_getevents_arg, field)
 #define UPDATE(name, field) FIELD("ResourceUpdate." name, struct io_uring_rsrc_update, field)
+#define BUFFERS(name, field) FIELD("BufferUpdate." name, struct io_uring_rsrc_update2, field)
 #define PROBE(name, field) FIELD("ProbeHeader." name, struct io_uring_probe, field)
 #define PROBEOP(name, field) FIELD("ProbeOperation." name, struct io_uring_probe_op, field)
 
@@ -114,6 +115,14 @@ static void structures(void)
 	UPDATE("Offset", offset);
 	UPDATE("Reserved", resv);
 	UPDATE("Data", data);
+
+	SIZE("BufferUpdate", struct io_uring_rsrc_update2);
+	BUFFERS("Offset", offset);
+	BUFFERS("Reserved0", resv);
+	BUFFERS("Buffers", data);
+	BUFFERS("Tags", tags);
+	BUFFERS("Count", nr);
+	BUFFERS("Reserved1", resv2);
 
 	SIZE("ProbeHeader", struct io_uring_probe);
 	PROBE("LastOperation", last_op);
@@ -208,6 +217,7 @@ static void constants(void)
 	VALUE("RegisterOperation.UnregisterFiles", IORING_UNREGISTER_FILES);
 	VALUE("RegisterOperation.UpdateFiles", IORING_REGISTER_FILES_UPDATE);
 	VALUE("RegisterOperation.Probe", IORING_REGISTER_PROBE);
+	VALUE("RegisterOperation.UpdateBuffers", IORING_REGISTER_BUFFERS_UPDATE);
 	VALUE("RegisterOperation.RingDescriptors", IORING_REGISTER_RING_FDS);
 	VALUE("RegisterOperation.UnregisterRingDescriptors", IORING_UNREGISTER_RING_FDS);
 

@@ -47,6 +47,7 @@ for verb in 'muenblock-backend serve --device disk:1' 'muenblock-ublk add'; do
     both 2 "'4294967296' is not a connection id" --conn 4294967296:a:b:c
     both 2 "'' is not a region name" --conn 1::b:c
     both 2 "'a/b' is not a region name" --conn 1:a/b:b:c
+    both 2 "'a/b' is not a region name" connections=1:a/b:b:c    # the original's spelling
     both 2 "'/dev/shm/a' is not a region name" --conn 1:/dev/shm/a:b:c
     both 2 "'..' is not a region name" --conn 1:a:..:c
     both 2 "'.' is not a region name" --conn 1:a:b:.

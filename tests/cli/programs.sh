@@ -57,6 +57,15 @@ says_what_is_not_permitted() {
     kill $server
 }
 check "a backend without privileges serves and says once what it lacks against a shortage of memory" says_what_is_not_permitted
+
+# A line from the original's README, and one from its integration scripts.
+serves_the_originals_line() {
+    serving_at_all original connections=$conn "$1=served:1" --region-dir "$t/original"
+    grep -q 'connection 1: exporting served' original.log
+    kill $server
+}
+for word in device devices; do check "serve connections=… $word=… is the original's line" serves_the_originals_line $word; done
+
 # --- what a serving backend keeps ------------------------------------------------------------------------------
 # every_thread NAME VALUE: of /proc/PID/task/*/status.
 every_thread() {

@@ -75,8 +75,7 @@ internal static class SessionHarness
                         _session.ServerAppeared(_now);
                         break;
                     case 13:
-                        if (script.Below(2) == 0) _session.ServerLeft();
-                        else Greet();
+                        ComeOrGo(script.Below(4));
                         break;
                     default:
                         _session.Tick(_now += script.UInt16() % 3_000);
@@ -87,6 +86,14 @@ internal static class SessionHarness
             }
 
             Finish();
+        }
+
+        private void ComeOrGo(int what)
+        {
+            if (what == 0) _session.ServerLeft();
+            else if (what == 1) Greet();
+            else if (what == 2) _session.MemoryLost();
+            else if (_session.State == SessionState.Refused) _session.MemoryReturned();
         }
 
         void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)

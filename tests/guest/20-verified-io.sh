@@ -60,6 +60,6 @@ every_byte_is_where_it_belongs_on_the_disk() {
     # The last block of the disk, and nothing behind it.
     dd if=payload of="${devices[0]}" bs=512 count=1 seek=$((256 * 2048 - 1)) oflag=direct conv=fsync status=none
     cmp -n 512 payload <(tail -c 512 $DISK)
-    ! dd if=payload of="${devices[0]}" bs=512 count=1 seek=$((256 * 2048)) oflag=direct status=none 2>beyond
+    not dd if=payload of="${devices[0]}" bs=512 count=1 seek=$((256 * 2048)) oflag=direct status=none 2>beyond
     grep -q 'No space left' beyond
 }

@@ -48,5 +48,5 @@ a_file_system_keeps_its_checksums_in_a_buffer_that_cannot_be_pinned_over_a_death
     diff -r /usr/lib/x86_64-linux-gnu/perl-base /mnt/fs/tree
     umount /mnt/fs
     fsck.ext4 -fn "${devices[0]}"
-    ! grep -E ' (error|fatal) ' "$CLIENT_LOG"
+    not grep -E ' (error|fatal) ' "$CLIENT_LOG"
 }

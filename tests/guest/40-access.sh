@@ -5,9 +5,9 @@
 _is_read_only() {
     equal 1 "$(cat "/sys/block/${devices[0]##*/}/ro")" 'ro in /sys'
     cmp -n 65536 payload "${devices[0]}"
-    ! dd if=/dev/zero of="${devices[0]}" bs=4k count=1 oflag=direct status=none 2>refusal
+    not dd if=/dev/zero of="${devices[0]}" bs=4k count=1 oflag=direct status=none 2>refusal
     grep -qE 'Operation not permitted|Read-only' refusal || { cat refusal; return 1; }
-    ! blkdiscard -f "${devices[0]}" 2>>refusal
+    not blkdiscard -f "${devices[0]}" 2>>refusal
     cmp -n 65536 payload "$1"
 }
 
@@ -63,7 +63,7 @@ a_discard_punches_a_hole_into_an_image_file() {
     equal $((16 * 1024)) $((before - after)) 'what the image shrank by, in KiB,'
     is_zero "${devices[0]}" $((4 * 1048576)) $((16 * 1048576))
     cmp -n $((4 * 1048576)) image "${devices[0]}"
-    ! is_zero "${devices[0]}" $((20 * 1048576)) 4096 2>/dev/null
+    not is_zero "${devices[0]}" $((20 * 1048576)) 4096 2>/dev/null
     blkdiscard -v "${devices[0]}"
     is_zero "${devices[0]}" 0 $((32 * 1048576))
     (($(du -k image | cut -f1) < 1024)) || fail "the image still has $(du -k image | cut -f1) KiB"
@@ -108,6 +108,6 @@ a_disk_without_discard_is_a_device_without_and_mkfs_works() {
     add --conn $CONN
     equal 0 "$(queue "${devices[0]}" discard_max_bytes)" 'what the device can discard'
     mkfs.ext4 -q "${devices[0]}"
-    ! blkdiscard -f "${devices[0]}"
+    not blkdiscard -f "${devices[0]}"
     fsck.ext4 -fn "${devices[0]}"
 }

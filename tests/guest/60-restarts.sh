@@ -32,7 +32,7 @@ _deaths_under_fio() {    # COUNT SIGNAL DISK
     wait $load
     replayed=$(sed -nE 's/.*; ([0-9]+) I\/Os were sent again/\1/p' "$CLIENT_LOG" | awk "{ sum += \$1 } END { print sum + 0 }")
     ((replayed > 0)) || fail 'no I/O was in flight at any death: the test proves nothing'
-    ! grep -E ' (error|fatal) ' "$CLIENT_LOG"
+    not grep -E ' (error|fatal) ' "$CLIENT_LOG"
 }
 
 io_goes_on_without_an_error_over_5_deaths_of_the_backend() { _deaths_under_fio 5 KILL $RAM; }
@@ -74,5 +74,5 @@ sigterm_lets_the_backend_finish_what_is_under_way() {
     grep -q 'stopped after' "$backend_log"
     start_backend --conn $CONN --device $DISK:1
     wait $fio
-    ! grep -E ' (error|fatal) ' "$CLIENT_LOG"
+    not grep -E ' (error|fatal) ' "$CLIENT_LOG"
 }

@@ -29,7 +29,7 @@ swap_on_a_device_holds_what_is_written_with_no_memory_left() {
     server=$(servers)
     _is_protected "$server" -1000
     _is_protected "$backend" -900
-    ! grep -E ' warn ' "$CLIENT_LOG" "$backend_log"
+    not grep -E ' warn ' "$CLIENT_LOG" "$backend_log"
 
     mkswap "${devices[0]}" >/dev/null
     swapon "${devices[0]}"
@@ -46,5 +46,5 @@ swap_on_a_device_holds_what_is_written_with_no_memory_left() {
     echo "$written MiB were swapped out"
     ((written >= _HOG_MIB / 4)) || fail "only $written MiB were swapped out: the test proves nothing"
     swapoff "${devices[0]}"
-    ! grep -E ' (warn|error|fatal) ' "$CLIENT_LOG" "$backend_log"
+    not grep -E ' (warn|error|fatal) ' "$CLIENT_LOG" "$backend_log"
 }

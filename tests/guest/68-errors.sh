@@ -44,7 +44,7 @@ END
     dmsetup resume partly
     verify "${devices[0]}" repaired --rw=randrw --bs=4k --iodepth=16 --offset=4M --size=4M
     _neighbour_is_well
-    ! grep -E ' (warn|error|fatal) ' "$CLIENT_LOG"
+    not grep -E ' (warn|error|fatal) ' "$CLIENT_LOG"
     leave_nothing
     dmsetup remove partly
 }

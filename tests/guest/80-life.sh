@@ -66,7 +66,7 @@ the_driver_takes_the_control_commands_as_the_unit_tests_send_them() {
     dotnet exec "$program" -noLogo -noColor -class '*.DriverTests' -result-xml results.xml
     "$here/../xunit-report" results.xml
     grep -q '<test ' results.xml
-    ! grep -q 'result="Skip"' results.xml
+    not grep -q 'result="Skip"' results.xml
 }
 
 # --- what the programs need ------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ io_goes_on_without_an_error_over_3_upgrades_of_the_client() {
     touch enough
     wait $load
     exec 9<&-
-    ! grep -E ' (error|fatal) ' "$CLIENT_LOG"
+    not grep -E ' (error|fatal) ' "$CLIENT_LOG"
     refused 7 'there is no /dev/ublkb7' muenblock-ublk upgrade 7
 }
 

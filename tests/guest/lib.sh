@@ -23,6 +23,8 @@ server_arguments=(--region-dir "$REGIONS" --create-regions) client_arguments=(--
 backends=() backend='' backend_log='' devices=()
 
 fail() { echo "$*" >&2; return 1; }
+# not COMMAND [ARG...]: it must fail. A bare "! command" that succeeds does not end a test.
+not() { ! "$@" || fail "succeeded: $*"; }
 # equal EXPECTED ACTUAL WHAT
 equal() { [[ $1 == "$2" ]] || fail "$3 is '$2' instead of '$1'"; }
 

@@ -256,6 +256,17 @@ class Headers(HostileCase):
                                  (index, value))
         self.assert_recovers("(?i)incompatible|marker|protocol|elements|packet")
 
+    def test_each_field_of_the_header_that_the_client_may_not_write_is_mended(self) -> None:
+        self.assert_serves()
+        region = self.region("response")
+        for index in (shmstream.TRANSPORT, shmstream.EPOCH, shmstream.PROTOCOL, shmstream.SIZE, shmstream.ELEMENTS,
+                      shmstream.WC):
+            before = region.words[shmstream.EPOCH]
+            region.words[index] = 0 if index == shmstream.EPOCH else 2 ** 64 - 1
+            harness.wait_until(lambda: region.words[shmstream.EPOCH] not in (0, before), "a new epoch")
+            self.assert_serves()
+        self.assert_logged(self.program, "rule OnlyItsWriterChangesAChannel")
+
     def test_another_shape_of_the_same_product_is_refused(self) -> None:
         attacker = self.attacker(connect=False)
         region = attacker.request_region
@@ -384,6 +395,31 @@ class TruncatedRegions(harness.BackendCase):
                 self.assert_serves(LINUX_PAIR)
         load.run(1)
         self.assertEqual(load.sessions_lost, 0)
+
+    def test_a_region_that_is_whole_again_before_anybody_looked_serves_the_next_session(self) -> None:
+        for _ in range(3):
+            for name in ("request", "response", "buffer"):
+                with self.subTest(region=name):
+                    self.assert_serves(LINUX_PAIR)
+                    whole = os.path.getsize(os.path.join(self.regions, name))
+                    self.truncate(name, 0)
+                    self.truncate(name, whole)
+                    self.assert_serves(LINUX_PAIR)
+
+    def test_a_buffer_that_was_truncated_for_a_moment_serves_the_same_session_again(self) -> None:
+        client = self.client(LINUX_PAIR)
+        client.write(0, 0, b"x" * 4096)
+        whole = os.path.getsize(os.path.join(self.regions, "buffer"))
+        self.truncate("buffer", 0)
+        self.truncate("buffer", whole)
+
+        def is_served() -> bool:
+            try:
+                return client.read(0, 0, 4096) == b"x" * 4096
+            except (muenblock.PeerError, muenblock.SessionLost):
+                client.connect()    # the backend saw it while it was truncated, and dropped the session
+                return False
+        harness.wait_until(is_served, "the buffer's new pages")
 
     def test_a_region_that_is_truncated_all_the_time_costs_a_bounded_log(self) -> None:
         load = VerifiedLoad(self.client(SECOND_PAIR), area=8 * MIB, depth=32)

@@ -1,0 +1,82 @@
+using MuenBlock.IoUring;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
+
+namespace MuenBlock.Backend.Serving;
+
+/// <content>The memory that a connection's thread shares with its client: what becomes of it meanwhile, and its registration with the rings.</content>
+internal sealed partial class ConnectionThread
+{
+    private sealed partial class Loop
+    {
+        /// <summary>
+        /// Memory that the client shares with this server was gone: nothing of its session is answered any more, and no other one begins
+        /// before the regions are whole again and nothing uses the old memory.
+        /// </summary>
+        private void LookAfterRegions()
+        {
+            if (!_lost)
+            {
+                _lost = true;
+                BeginSession();
+                if (_budget.Allows()) LogLost(_log, _id, RegionSet.Rule, _owner._connection.Regions.Lost?.Name);
+            }
+
+            if (!_looked || _machine.UnderWay > 0) return;
+            _looked = false;
+            if (!_owner._connection.Regions.TryRestore()) return;
+
+            _lost = false;
+            _requests.Forget();
+            Renew();
+            Open();
+        }
+
+        /// <summary>
+        /// Takes note, once a second, of what a client or somebody else did to the shared memory while nobody looked: a response channel that no
+        /// client would find any more begins anew, and the ring gets the buffer's present pages.
+        /// </summary>
+        private void LookAtMemory()
+        {
+            if (_machine.Now < _nextLook) return;
+            _nextLook = _machine.Now + LookMilliseconds;
+            Renew();
+            if (_responses.IsIntact) return;
+            BeginSession();
+            _signal.Initialise();
+            if (_budget.Allows()) LogOverwritten(_log, _id);
+        }
+
+        private void Renew()
+        {
+            int result = _memory.Renew(_rings);
+            if (result < 0 && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
+        }
+
+        private void Register(Connection connection, DiskMemory memory)
+        {
+            // A disk's number is its device id. The fences behind them are never named: the ring keeps them for as long as it has I/O.
+            int[] files = [.. connection.Disks.Select(disk => disk.File).Concat(connection.Fences).Select(PosixFile.Descriptor)];
+            int result = 0;
+            foreach (Ring ring in _rings) result = Math.Min(result, ring.RegisterFiles(files));
+            if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register {files.Length} files with io_uring: {PosixFile.Describe(-result)}");
+
+            if (memory.Bounce is { } bounce) LogBounce(_log, _id, connection.Buffer.Name, (ulong)bounce.Length);
+            else LogDirect(_log, _id, connection.Buffer.Name);
+            result = memory.Register(_rings);
+            if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
+        }
+
+        private static string Remedy(int errno)
+        {
+            const int efault = 14; // asm-generic/errno-base.h
+            const int enomem = 12;
+            return errno switch
+            {
+                efault => "keep the regions in memory, such as in /dev/shm, not on a disk",
+                enomem => "raise the limit on locked memory (ulimit -l, LimitMEMLOCK)",
+                _ => "the kernel may be too old, or memory short",
+            };
+        }
+    }
+}
