@@ -21,7 +21,7 @@ internal static partial class ServeCommand
 
     private static readonly Option<string[]> s_devices = new("--device")
     {
-        Description = "A disk and the connection it is exported on: path:connection_id, a block device, a partition or an image file. May repeat, or hold several separated by commas; those of a connection get the ids 0, 1, … in that order.",
+        Description = "A disk and the connection it is exported on: path:connection_id, a block device, a partition or an image file; path:1+2 exports it on both connections, for a client that joins them (add --join). May repeat, or hold several separated by commas; those of a connection get the ids 0, 1, … in that order.",
         HelpName = "DEVICE",
         Required = true,
     };
@@ -121,14 +121,14 @@ internal static partial class ServeCommand
         using var signals = new TerminationSignals();
 
         var files = new RegionFiles(log);
-        var opener = new DiskOpener(options.ReadOnly, () => signals.Received, log);
+        using var disks = new ExportedDisks(new DiskOpener(options.ReadOnly, () => signals.Received, log).Open);
         var connections = new List<Connection>();
         var threads = new List<ConnectionThread>();
         try
         {
             foreach (Export export in exports)
             {
-                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, files, opener, () => signals.Received, log);
+                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, files, disks, () => signals.Received, log);
                 connections.Add(connection);
                 foreach (Disk disk in connection.Disks)
                 {

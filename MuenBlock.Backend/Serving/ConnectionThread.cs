@@ -179,7 +179,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _signal = new PeerSignal<Request, Response>(ring, _requests, _responses, ways, owner._options.Wait, owner._options.Spin);
             LogSignals(_log, _id, _signal.Waiting, _signal.Waking);
             Register(connection, memory);
-            PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | ways.Wakes;
+            PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | ways.Wakes;
             _machine = new ServingMachine<RingDisks, ChannelResponses>(
                 connection.ServedDevices(),
                 owner._options.OffsetUnit,

@@ -14,6 +14,7 @@ namespace MuenBlock.Backend.Tests;
 internal sealed class TestServer : IDisposable
 {
     private readonly Connection _connection;
+    private readonly ExportedDisks _disks;
     private readonly ConnectionThread _thread;
 
     public TestServer(
@@ -25,8 +26,9 @@ internal sealed class TestServer : IDisposable
         bool canBePinned = true)
     {
         Name = ConnectionString.Parse("1:request:response:buffer");
-        var opener = new DiskOpener(readOnly, static () => false, NullLogger.Instance);
-        _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, new RegionFiles(NullLogger.Instance), opener, static () => false, NullLogger.Instance);
+        _disks = new ExportedDisks(new DiskOpener(readOnly, static () => false, NullLogger.Instance).Open);
+        DeviceString[] devices = [.. images.Select(image => new DeviceString(image, [Name.Id]))];
+        _connection = Connection.Open(new Export(Name, devices), directory, createRegions: true, new RegionFiles(NullLogger.Instance), _disks, static () => false, NullLogger.Instance);
         _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned }, NullLogger.Instance, static () => { });
         _thread.Prepare();
         _thread.Start();
@@ -42,6 +44,7 @@ internal sealed class TestServer : IDisposable
         _thread.Join();
         _thread.Dispose();
         _connection.Dispose();
+        _disks.Dispose();
     }
 }
 
