@@ -111,6 +111,7 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         try
         {
+            if (_options.Cpus.Count > 0) Pin(_options.Cpus);
             using var memory = new DiskMemory(_connection.Buffer, _options.CanBePinned(_connection.Buffer));
             using Ring ring = Ring.Create(new RingOptions { Entries = SubmissionEntries, CompletionEntries = 4096, SubmissionThreadIdle = _options.SubmissionThreadIdle });
             using PolledRing? polled = _options.PollsDisks ? PolledRing.TryCreate(_connection, SubmissionEntries, _log) : null;
@@ -136,6 +137,12 @@ internal sealed partial class ConnectionThread : IDisposable
             _prepared.Set();
             _serving.Set();
         }
+    }
+
+    private void Pin(IReadOnlyList<int> cpus)
+    {
+        if (CpuChoice.PinThisThread(cpus)) LogPinned(_log, _connection.Name.Id, CpuChoice.Describe(cpus));
+        else LogNotPinned(_log, _connection.Name.Id, CpuChoice.Describe(cpus));
     }
 
     /// <summary>What the thread works with: made by it, used by it alone.</summary>

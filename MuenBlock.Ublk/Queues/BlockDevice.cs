@@ -19,13 +19,14 @@ internal sealed class BlockDevice
 
     private readonly ControlPlane _control;
 
-    private BlockDevice(ControlPlane control, in DeviceInfo info, DeviceQueue queue, ulong size)
+    private BlockDevice(ControlPlane control, in DeviceInfo info, DeviceQueue[] queues, ulong size)
     {
         _control = control;
         Id = (int)info.DeviceId;
         SharesMemory = info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy);
         IsRecoverable = (info.Flags & ControlPlane.Recoverable) == ControlPlane.Recoverable;
-        Queue = queue;
+        Device = Ownership.DeviceIndex(info);
+        Queues = queues;
         Size = size;
     }
 
@@ -35,8 +36,14 @@ internal sealed class BlockDevice
     /// <summary>The device that applications open.</summary>
     public string Path => $"/dev/ublkb{Id}";
 
-    /// <summary>Its hardware queue.</summary>
-    public DeviceQueue Queue { get; }
+    /// <summary>Its id on the connection.</summary>
+    public ushort Device { get; }
+
+    /// <summary>Its hardware queues, one for each connection.</summary>
+    public DeviceQueue[] Queues { get; }
+
+    /// <summary>Whether the threads of all its queues have let go of it.</summary>
+    public bool IsClosed => Array.TrueForAll(Queues, static queue => queue.Closed.IsSet);
 
     /// <summary>Bytes.</summary>
     public ulong Size { get; }
@@ -50,6 +57,7 @@ internal sealed class BlockDevice
     /// <summary>Adds a device, which nobody can use before <see cref="Start"/>.</summary>
     /// <param name="control">The control device.</param>
     /// <param name="wanted">The id that it should have; -1 for any.</param>
+    /// <param name="queues">How many hardware queues it gets.</param>
     /// <param name="mark">What it is marked with, see <see cref="Ownership"/>.</param>
     /// <param name="index">Its place among those that are served.</param>
     /// <param name="geometry">What the server said of it.</param>
@@ -57,12 +65,12 @@ internal sealed class BlockDevice
     /// <param name="readOnly">Whether it is read-only even if the server would let it be written.</param>
     /// <param name="shared">The buffer, if applications share it; else null.</param>
     public static unsafe BlockDevice Add(
-        ControlPlane control, int wanted, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared)
+        ControlPlane control, int wanted, int queues, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared)
     {
         DeviceInfo info = control.Add(new DeviceInfo
         {
             DeviceId = (uint)wanted,
-            HardwareQueues = 1,
+            HardwareQueues = (ushort)queues,
             QueueDepth = (ushort)layout.Depth,
             LargestIoBytes = layout.LargestSlotIo,
             Flags = control.RecoveryFeatures | (shared is null ? 0 : UblkFeatures.SharedMemoryZeroCopy),
@@ -72,10 +80,13 @@ internal sealed class BlockDevice
         int id = (int)info.DeviceId;
         try
         {
+            // The driver gives fewer without a word. A connection without a queue would be a promise not kept.
+            if (info.HardwareQueues != queues)
+                throw new ProgramException(ExitCode.Usage, $"{queues} connections are too many to join here: ublk gives a device no more queues than the machine has CPUs, {info.HardwareQueues}");
             control.SetParameters(id, Parameters(geometry, layout, readOnly, shared is not null));
             if (shared is not null && control.RegisterMemory(id, (ulong)shared.Memory, shared.Length) != 0)
                 throw new ProgramException(ExitCode.Kernel, $"the driver gave the first memory of /dev/ublkb{id} another index than 0: report it with the kernel's version");
-            return new BlockDevice(control, info, DeviceQueue.Open(id, Ownership.DeviceIndex(info), index, layout.Depth, s_nodePatience), geometry.Size);
+            return new BlockDevice(control, info, DeviceQueue.Open(id, Ownership.DeviceIndex(info), index, queues, layout.Depth, s_nodePatience), geometry.Size);
         }
         catch
         {
@@ -90,7 +101,7 @@ internal sealed class BlockDevice
     /// <param name="index">Its place among those that are served.</param>
     /// <param name="size">Bytes.</param>
     public static BlockDevice Adopt(ControlPlane control, in DeviceInfo info, int index, ulong size) =>
-        new(control, info, DeviceQueue.Open((int)info.DeviceId, Ownership.DeviceIndex(info), index, info.QueueDepth, s_nodePatience), size);
+        new(control, info, DeviceQueue.Open((int)info.DeviceId, Ownership.DeviceIndex(info), index, info.HardwareQueues, info.QueueDepth, s_nodePatience), size);
 
     /// <summary>Lets I/O flow again. The device's tags are being fetched.</summary>
     public void Resume() => _control.EndRecovery(Id, Environment.ProcessId);
@@ -98,10 +109,25 @@ internal sealed class BlockDevice
     /// <summary>Makes the device usable. Its tags are being fetched. The kernel reads its partition table meanwhile, or soon after (since 7.x).</summary>
     public void Start() => _control.Start(Id, Environment.ProcessId);
 
-    /// <summary>Ends the device: what is in flight completes, then its queue is aborted. The connection thread must be running.</summary>
+    /// <summary>Ends the device: what is in flight completes, then its queues are aborted. The connection threads must be running.</summary>
     public void Stop() => _control.Stop(Id);
 
-    /// <summary>Removes the device, whose queue was closed.</summary>
+    /// <summary>Closes its queues. No thread uses them.</summary>
+    public void Close()
+    {
+        foreach (DeviceQueue queue in Queues) queue.Dispose();
+    }
+
+    /// <summary>Waits until the threads of its queues have let go of it.</summary>
+    /// <param name="patience">How long.</param>
+    /// <returns>False if it took longer.</returns>
+    public bool AwaitClosed(TimeSpan patience)
+    {
+        long deadline = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        return Array.TrueForAll(Queues, queue => queue.Closed.Wait((int)Math.Max(0, deadline - Environment.TickCount64)));
+    }
+
+    /// <summary>Removes the device, whose queues were closed.</summary>
     public void Delete() => _control.Delete(Id);
 
     private static DeviceParameters Parameters(in DeviceGeometry geometry, BufferLayout layout, bool readOnly, bool shares)
