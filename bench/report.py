@@ -18,6 +18,8 @@ TITLES = {
     "read-4k-32": "4k random read, 32 deep, p99.9, µs",
     "read-128k-16": "128k sequential read, 16 deep, MiB/s",
     "write-128k-16": "128k sequential write, 16 deep, MiB/s",
+    "read-128k-16-2jobs": "128k sequential read, two jobs, each 16 deep, MiB/s",
+    "write-128k-16-2jobs": "128k sequential write, two jobs, each 16 deep, MiB/s",
 }
 NAMES = {
     "disk": "the disk itself",
@@ -31,6 +33,9 @@ NAMES = {
     "twin-spin": "C twin, spinning",
     "muenblock": "**muenblock**",
     "muenblock-spin": "**muenblock**, spinning",
+    "kublk-2q": "kublk loop, two queues",
+    "muenblock-2q": "**muenblock**, two connections joined",
+    "muenblock-2q-pinned": "**muenblock**, two connections joined, --cpus auto",
 }
 COLOURS = ["#888888", "#b07aa1", "#4e79a7", "#76b7b2", "#f28e2b", "#edc948", "#59a14f", "#8cd17d", "#b6992d", "#e15759", "#ff9da7"]
 
@@ -69,11 +74,12 @@ def table_of(runs, machine):
     lines = []
     for job, peers in by_round(runs).items():
         twin = best_twin(job, peers)
-        lines += [f"**{TITLES.get(job, job)}**", "", "| | median | lowest to highest | to kublk loop | to the best twin |", "|---|---:|---:|---:|---:|"]
+        kublk = "kublk-2q" if job.endswith("jobs") else "kublk"
+        lines += [f"**{TITLES.get(job, job)}**", "", f"| | median | lowest to highest | to {NAMES[kublk]} | to the best twin |", "|---|---:|---:|---:|---:|"]
         for peer, rounds in peers.items():
             figures = list(rounds.values())
             cells = [NAMES.get(peer, peer), f"{statistics.median(figures):,.0f}", f"{min(figures):,.0f} to {max(figures):,.0f}"]
-            for other in ("kublk", twin):
+            for other in (kublk, twin):
                 found = ratio(rounds, peers[other]) if other in peers else None
                 cells.append("" if found is None else f"{found:.2f}")
             lines.append("| " + " | ".join(cells) + " |")

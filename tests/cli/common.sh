@@ -71,6 +71,9 @@ for verb in 'muenblock-backend serve --device disk:1' 'muenblock-ublk add'; do
     both 2 "'perhaps'" --conn $conn --sandbox perhaps
     both 2 "'loud'" --conn $conn --log-level loud
     both 2 "'INFO'" --conn $conn --log-level INFO
+    for value in x '' 1- 2-1 0-1-2 +1 0,; do both 2 "--cpus '$value'" --conn $conn --cpus "$value"; done
+    both 2 "CPU 0 is named twice" --conn $conn --cpus 0,0
+    both 2 "CPU 8191 is not there, is offline, or is not for this process" --conn $conn --cpus 8191
     both 2 "'abc'" --conn $conn --spin abc
     both 2 "--spin -1" --conn $conn --spin -1
     both 2 "--spin 10001" --conn $conn --spin 10001
