@@ -62,11 +62,11 @@ no_pair_is_pending_that_the_original_would_merge_and_all_else_is_verified() {
     _ada_server --device image:1
     add --conn $_ADA --max-io 4096 --depth 64
     for start in 0 8; do
-        verify "stride$start" --rw=write:2044k --bs=4k --offset="${start}k" --size=62M --iodepth=32 --io_size=31M --do_verify=1
+        verify "${devices[0]}" "stride$start" --rw=write:2044k --bs=4k --offset="${start}k" --size=62M --iodepth=32 --io_size=31M --do_verify=1
     done
     del --all
     add --conn $_ADA
-    verify mixed --rw=randrw --bssplit=512/10:4k/40:16k/20:64k/20:128k/10 --iodepth=16 --serialize_overlap=1 --size=16M --io_size=3M --verify_backlog=32
+    verify "${devices[0]}" mixed --rw=randrw --bssplit=512/10:4k/40:16k/20:64k/20:128k/10 --iodepth=16 --serialize_overlap=1 --size=16M --io_size=3M --verify_backlog=32
     del --all
     _end_ada_server
 }
