@@ -86,11 +86,11 @@ _with_a_hostile_server() {    # sets server and serving
     truncate -s 64M image
     : >"$_ORDERS"
     : >"$_SERVER_LOG"
-    PYTHONDONTWRITEBYTECODE=1 "$(python3 -c 'import sys; print(sys.executable)')" "$here/server.py" --conn $CONN --device image:1 \
+    PYTHONDONTWRITEBYTECODE=1 "$(python3 -S -c 'import sys; print(sys.executable)')" -S "$here/server.py" --conn $CONN --device image:1 \
         --region-dir "$REGIONS" --create-regions --evil-file "$_ORDERS" 2>"$_SERVER_LOG" &
     server=$!
     start_backend --conn $CONN2 --device $RAM2:2
-    wait_for 60 grep -q serving "$_SERVER_LOG"
+    wait_for 120 grep -q serving "$_SERVER_LOG"
     # What add is told makes no device.
     _order huge-geometry
     refused 5 'rule: device 0: BlockLengthIsPowerOfTwo' muenblock-ublk add --region-dir "$REGIONS" --conn $CONN --connect-timeout 5

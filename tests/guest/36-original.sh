@@ -12,10 +12,10 @@ _ada_server() {    # ARG...
     local peer
     peer=$(cd "${BASH_SOURCE[0]%/*}/../peer" && pwd)
     : >"$_ADA_LOG"
-    PYTHONDONTWRITEBYTECODE=1 "$(python3 -c 'import sys; print(sys.executable)')" "$peer/server.py" --conn $_ADA --region-dir "$REGIONS" \
+    PYTHONDONTWRITEBYTECODE=1 "$(python3 -S -c 'import sys; print(sys.executable)')" -S "$peer/server.py" --conn $_ADA --region-dir "$REGIONS" \
         --create-regions --ada=all,-replay --discard punch --supervise child "$@" 2>"$_ADA_LOG" &
     server=$!
-    wait_for 60 grep -q serving "$_ADA_LOG"
+    wait_for 120 grep -q serving "$_ADA_LOG"
 }
 _end_ada_server() {
     kill -TERM $server
