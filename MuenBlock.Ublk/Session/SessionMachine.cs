@@ -345,6 +345,8 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             // What such a server would merge is known of slots alone.
             if (entry.BufferOffset != slot * _slotSize)
             {
+                // The server has answered a Reset: the slot is the kernel's again.
+                entry.Elsewhere = false;
                 End(slot, ref entry, -Eio);
                 return;
             }

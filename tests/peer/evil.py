@@ -49,6 +49,8 @@ GEOMETRY = {
     "zero-geometry": {Kind.MEDIA_BLOCKS: 0, Kind.BLOCK_LENGTH: 0, Kind.MAX_BLOCKS_COUNT: 0},
     "huge-geometry": {Kind.MEDIA_BLOCKS: 2 ** 64 - 1, Kind.BLOCK_LENGTH: 2 ** 63, Kind.MAX_BLOCKS_COUNT: 2 ** 64 - 1},
 }
+# What is answered wrongly: a client that gets no answer to its questions would never get so far as to see the rest.
+IO = (Kind.READ, Kind.WRITE, Kind.DISCARD, Kind.SYNC)
 TURNS_BETWEEN = 20
 LOOK_SECONDS = 0.1
 INACTIVE_TURNS = 500
@@ -130,14 +132,16 @@ class Misdeeds:
         return responses
 
     def _answer_wrong_tag(self, responses: List[Response]) -> List[Response]:
-        return [response._replace(tag=response.tag ^ 0x80000000) for response in responses]
+        return [response._replace(tag=response.tag ^ 0x80000000) if response.kind in IO else response
+                for response in responses]
 
     def _answer_wrong_kind(self, responses: List[Response]) -> List[Response]:
         return [response._replace(kind=self.random.choice([Kind.NONE, response.kind ^ 1, 0xFFFF, Kind.RESET]))
-                for response in responses]
+                if response.kind in IO else response for response in responses]
 
     def _answer_wrong_device(self, responses: List[Response]) -> List[Response]:
-        return [response._replace(device=self.random.choice([response.device ^ 1, 0xFFFF])) for response in responses]
+        return [response._replace(device=self.random.choice([response.device ^ 1, 0xFFFF])) if response.kind in IO
+                else response for response in responses]
 
     def _answer_wrong_status(self, responses: List[Response]) -> List[Response]:
         return [response._replace(status=self.random.choice([11, 2 ** 31, 2 ** 32, 2 ** 64 - 1]))
