@@ -80,7 +80,8 @@ keeps_nothing() {
     every_thread Seccomp 2
     for set in CapInh CapPrm CapEff CapBnd CapAmb; do every_thread $set 0000000000000000; done
 }
-ends_well() { kill -TERM $server; wait $server; ! grep -qE ' (warn |error|fatal) ' "$1"; }
+# What is not permitted on this machine against a shortage of memory is another test's.
+ends_well() { kill -TERM $server; wait $server; ! grep -v "a shortage of memory may stop this process" "$1" | grep -E " (warn |error|fatal) "; }
 
 root_gives_up_its_privileges() {
     serving_at_all sandbox --conn $conn --device served:1 --region-dir /dev/shm/muenblock-cli-$$
