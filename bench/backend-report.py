@@ -8,6 +8,8 @@ import pathlib
 import statistics
 import sys
 
+import targets
+
 WAYS = {
     "direct": "direct",
     "channel": "**through the channel**",
@@ -41,7 +43,7 @@ def main():
                 lines.append(
                     f"| {place} | {depth} | {name} | {cell(median(mine, 'iops'))} | {ratio:.2f} | {cell(median(mine, 'mean_us'), '{:.1f}')} "
                     f"| {cell(median(mine, 'cpu_us'), '{:.2f}')} | {cell(median(mine, 'backend_cpu_us'), '{:.2f}')} | {cell(median(mine, 'enters'), '{:.2f}')} |")
-    text = "\n".join(lines) + "\n"
+    text = targets.backend(runs) + "\n" + "\n".join(lines) + "\n"
     print(text)
     if len(sys.argv) > 2:
         document = pathlib.Path(sys.argv[2])
