@@ -153,6 +153,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly uint _id;
         private readonly ILogger _log;
         private readonly AllocationMeter _meter = new();
+        private readonly PathMeter _path;
         private readonly LineBudget _budget;
         private readonly DiskMemory _memory;
         private ulong _requestsBefore;
@@ -169,6 +170,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _ring = ring;
             _polled = polled;
             _rings = polled is null ? [ring] : [ring, polled.Ring];
+            _path = new PathMeter(ring);
             _memory = memory;
             _smart = smart;
             _log = owner._log;
@@ -341,10 +343,17 @@ internal sealed partial class ConnectionThread : IDisposable
                     if (_budget.Allows()) LogClient(_log, _id);
                     _requestsBefore = _machine.Requests;
                     _meter.Restart();
+                    _path.Restart(_signal.Sleeps, _signal.Wakes);
                     return true;
                 case ReadStatus.Inactive:
                     BeginSession();
-                    if (_greeted && _budget.Allows()) LogClientLeft(_log, _id, _machine.Requests - _requestsBefore, _meter.Bytes, _meter.Collections);
+                    if (_greeted && _budget.Allows())
+                    {
+                        ulong requests = _machine.Requests - _requestsBefore;
+                        LogClientLeft(_log, _id, requests, _meter.Bytes, _meter.Collections);
+                        LogPath(_log, _id, _path.Describe(_signal.Sleeps, _signal.Wakes, requests));
+                    }
+
                     _greeted = false;
                     return true;
                 case ReadStatus.Incompatible:
