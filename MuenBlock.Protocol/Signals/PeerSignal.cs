@@ -186,8 +186,10 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <param name="expectPeer">Whether the peer may write. If not, nothing is announced and its wakes are not waited for.</param>
     /// <param name="spin">Whether so little is in flight that looking for a while pays.</param>
     /// <param name="longestNanoseconds">The longest that it may take; -1 for no limit.</param>
-    public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1)
+    /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up.</param>
+    public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)
     {
+        uint waitFor = 1 + (uint)atOnce;
         if (spin && SpinIsDue())
         {
             if (_ring.Queued > 0)
@@ -203,7 +205,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         Sleeps++;
         if (!expectPeer)
         {
-            _ = _ring.Enter(1, longestNanoseconds);
+            _ = _ring.Enter(waitFor, longestNanoseconds);
             return;
         }
 
@@ -224,7 +226,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
 
             // A wake covers packets only; an inactive peer's new epoch may be announced just before the wait begins.
             long longest = _peerWakes && _incoming.Synchronised ? HeartbeatNanoseconds : _pollNanoseconds;
-            _ = _ring.Enter(1, longestNanoseconds >= 0 ? Math.Min(longest, longestNanoseconds) : longest);
+            _ = _ring.Enter(waitFor, longestNanoseconds >= 0 ? Math.Min(longest, longestNanoseconds) : longest);
             _pollNanoseconds = _incoming.HasNews ? PollFirstNanoseconds : Math.Min(_pollNanoseconds * 2, PollLastNanoseconds);
         }
 

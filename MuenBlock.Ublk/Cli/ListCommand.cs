@@ -40,7 +40,7 @@ internal static class ListCommand
         if (devices.Count == 0) return "no ublk devices\n";
         return TextTable.Format(
         [
-            ["DEVICE", "STATE", "SERVER", "SIZE", "BLOCK", "ACCESS", "DEPTH", "MAX-IO", "CONNECTION"],
+            ["DEVICE", "STATE", "SERVER", "SIZE", "BLOCK", "ACCESS", "DEPTH", "TAGS", "MAX-IO", "CONNECTION"],
             .. devices.Select(device => (string[])
             [
                 device.Path,
@@ -50,6 +50,7 @@ internal static class ListCommand
                 TextTable.Bytes((ulong)device.BlockSize),
                 device.IsReadOnly ? "ro" : "rw",
                 $"{device.Depth}",
+                device.IsBatched ? "batch" : "single",
                 TextTable.Bytes(device.LargestIo),
                 !device.IsOurs ? "(another program's)" : device.Record is { } record ? $"{record.Connection} device {record.DeviceIndex}" : $"(its record is lost) device {device.DeviceIndex}",
             ]),
@@ -105,6 +106,7 @@ internal static class ListCommand
         json.WriteBoolean("readOnly", device.IsReadOnly);
         json.WriteNumber("queues", device.Queues);
         json.WriteNumber("depth", device.Depth);
+        json.WriteBoolean("batch", device.IsBatched);
         json.WriteNumber("maxIo", device.LargestIo);
         if (device.DeviceIndex is { } index) json.WriteNumber("device", index);
         if (device.Record is { } record)

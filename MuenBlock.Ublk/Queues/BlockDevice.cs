@@ -56,8 +56,10 @@ internal sealed class BlockDevice
     /// <param name="layout">How the buffer is cut.</param>
     /// <param name="readOnly">Whether it is read-only even if the server would let it be written.</param>
     /// <param name="shared">The buffer, if applications share it; else null.</param>
+    /// <param name="batch">Whether its tags come and go in batches; null where the driver can.</param>
+    /// <exception cref="ProgramException">It could not be added, or not as it was wanted.</exception>
     public static unsafe BlockDevice Add(
-        ControlPlane control, int wanted, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared)
+        ControlPlane control, int wanted, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared, bool? batch)
     {
         DeviceInfo info = control.Add(new DeviceInfo
         {
@@ -65,17 +67,19 @@ internal sealed class BlockDevice
             HardwareQueues = 1,
             QueueDepth = (ushort)layout.Depth,
             LargestIoBytes = layout.LargestSlotIo,
-            Flags = control.RecoveryFeatures | (shared is null ? 0 : UblkFeatures.SharedMemoryZeroCopy),
+            Flags = (control.RecoveryFeatures | (batch ?? true ? control.Features & UblkFeatures.BatchIo : 0)) | (shared is null ? 0 : UblkFeatures.SharedMemoryZeroCopy),
             ServerFlags = mark,
             ServerPid = Environment.ProcessId,
         });
         int id = (int)info.DeviceId;
         try
         {
+            if (batch == true && (info.Flags & UblkFeatures.BatchIo) == 0)
+                throw new ProgramException(ExitCode.Environment, "--batch on: this kernel's driver has no BATCH_IO, which came with Linux 7.0 ('muenblock-ublk features'); leave the option out");
             control.SetParameters(id, Parameters(geometry, layout, readOnly, shared is not null));
             if (shared is not null && control.RegisterMemory(id, (ulong)shared.Memory, shared.Length) != 0)
                 throw new ProgramException(ExitCode.Kernel, $"the driver gave the first memory of /dev/ublkb{id} another index than 0: report it with the kernel's version");
-            return new BlockDevice(control, info, DeviceQueue.Open(id, Ownership.DeviceIndex(info), index, layout.Depth, s_nodePatience), geometry.Size);
+            return new BlockDevice(control, info, DeviceQueue.Open(info, index, s_nodePatience), geometry.Size);
         }
         catch
         {
@@ -90,7 +94,7 @@ internal sealed class BlockDevice
     /// <param name="index">Its place among those that are served.</param>
     /// <param name="size">Bytes.</param>
     public static BlockDevice Adopt(ControlPlane control, in DeviceInfo info, int index, ulong size) =>
-        new(control, info, DeviceQueue.Open((int)info.DeviceId, Ownership.DeviceIndex(info), index, info.QueueDepth, s_nodePatience), size);
+        new(control, info, DeviceQueue.Open(info, index, s_nodePatience), size);
 
     /// <summary>Lets I/O flow again. The device's tags are being fetched.</summary>
     public void Resume() => _control.EndRecovery(Id, Environment.ProcessId);

@@ -17,12 +17,13 @@ internal sealed unsafe class DeviceQueue : IDisposable
     private readonly nuint _mapped;
     private IoDescriptor* _descriptors;
 
-    private DeviceQueue(int id, ushort device, int index, int depth, SafeFileHandle file, IoDescriptor* descriptors, nuint mapped)
+    private DeviceQueue(int id, ushort device, int index, in DeviceInfo info, SafeFileHandle file, IoDescriptor* descriptors, nuint mapped)
     {
         Id = id;
         Device = device;
         Index = index;
-        Depth = depth;
+        Depth = info.QueueDepth;
+        IsBatched = (info.Flags & UblkFeatures.BatchIo) != 0;
         _file = file;
         _descriptors = descriptors;
         _mapped = mapped;
@@ -40,11 +41,17 @@ internal sealed unsafe class DeviceQueue : IDisposable
     /// <summary>Tags.</summary>
     public int Depth { get; }
 
+    /// <summary>Whether the driver has this device's tags come and go in batches; it knows no other commands for it then.</summary>
+    public bool IsBatched { get; }
+
+    /// <summary>How they do; the connection thread's.</summary>
+    public BatchQueue? Batch { get; set; }
+
     /// <summary>Tags that the driver will not use again because the device ends.</summary>
     public int Aborted { get; set; }
 
     /// <summary>Whether the driver was told of every tag.</summary>
-    public bool Ended => Aborted == Depth;
+    public bool Ended => Batch?.Ended ?? Aborted == Depth;
 
     /// <summary>Set when the connection thread has let go of the device.</summary>
     public ManualResetEventSlim Closed { get; } = new();
@@ -53,14 +60,13 @@ internal sealed unsafe class DeviceQueue : IDisposable
     public int Descriptor => PosixFile.Descriptor(_file);
 
     /// <summary>Opens the character device of a block device that was added.</summary>
-    /// <param name="id">The block device.</param>
-    /// <param name="device">Its id on the connection.</param>
+    /// <param name="info">What the driver made of the block device.</param>
     /// <param name="index">Its place among those that are served.</param>
-    /// <param name="depth">Its tags.</param>
     /// <param name="patience">How long to wait for the node, and for udev to let go of it.</param>
     /// <exception cref="ProgramException">It cannot be opened or mapped.</exception>
-    public static DeviceQueue Open(int id, ushort device, int index, int depth, TimeSpan patience)
+    public static DeviceQueue Open(in DeviceInfo info, int index, TimeSpan patience)
     {
+        int id = (int)info.DeviceId;
         string path = $"/dev/ublkc{id}";
         long deadline = Environment.TickCount64 + (long)patience.TotalMilliseconds;
         SafeFileHandle? file;
@@ -73,9 +79,9 @@ internal sealed unsafe class DeviceQueue : IDisposable
             Thread.Sleep(5);
         }
 
-        nuint length = ((nuint)(depth * sizeof(IoDescriptor)) + Region.PageSize - 1) / Region.PageSize * Region.PageSize;
+        nuint length = ((nuint)(info.QueueDepth * sizeof(IoDescriptor)) + Region.PageSize - 1) / Region.PageSize * Region.PageSize;
         void* descriptors = mmap(null, (size_t)(ulong)length, PROT_READ, MAP_SHARED | MAP_POPULATE, PosixFile.Descriptor(file), 0);
-        if (descriptors != MAP_FAILED) return new DeviceQueue(id, device, index, depth, file, (IoDescriptor*)descriptors, length);
+        if (descriptors != MAP_FAILED) return new DeviceQueue(id, Ownership.DeviceIndex(info), index, info, file, (IoDescriptor*)descriptors, length);
         int failure = errno;
         file.Dispose();
         throw new ProgramException(ExitCode.Environment, $"cannot map the queue of {path}: {PosixFile.Describe(failure)}");

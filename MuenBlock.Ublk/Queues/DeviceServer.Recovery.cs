@@ -32,7 +32,7 @@ internal sealed partial class DeviceServer
         foreach (BlockDevice device in _devices)
         {
             device.Resume();
-            LogTakenOver(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo);
+            LogTakenOver(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo, Tags(device));
         }
     }
 

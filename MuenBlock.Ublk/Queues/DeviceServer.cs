@@ -19,6 +19,7 @@ internal sealed partial class DeviceServer : IDisposable
     private const UblkFeatures CopiesByAddress = UblkFeatures.BatchIo;
 
     private static readonly TimeSpan s_closePatience = TimeSpan.FromSeconds(30); // for the last I/O of a device that was stopped
+    private static readonly TimeSpan s_remindEvery = TimeSpan.FromSeconds(1); // see ControlPlane.Stop
     private static readonly TimeSpan s_successorPatience = TimeSpan.FromSeconds(10); // a killed client's files are closed within milliseconds
 
     private readonly ControlPlane _control;
@@ -166,14 +167,14 @@ internal sealed partial class DeviceServer : IDisposable
         {
             int wanted = options.Id < 0 ? -1 : options.Id + index;
             ulong mark = Ownership.Mark(present[index].Device, options.Serving.OffsetUnit, Ownership.Fingerprint(options.Connection, options.RegionDirectory));
-            _devices.Add(BlockDevice.Add(_control, wanted, mark, index, present[index].Geometry, layout, options.ReadOnly, shared));
+            _devices.Add(BlockDevice.Add(_control, wanted, mark, index, present[index].Geometry, layout, options.ReadOnly, shared, options.Batch));
         }
 
         Assign(layout);
         foreach (BlockDevice device in _devices)
         {
             device.Start();
-            LogStarted(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo);
+            LogStarted(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo, Tags(device));
             if (device.SharesMemory) LogShares(_log, device.Path, _regions.Buffer.Name, layout.SlotsEnd, _regions.Buffer.Length);
         }
     }
@@ -237,7 +238,7 @@ internal sealed partial class DeviceServer : IDisposable
             if (_serving && device.Queue.Closed.IsSet && info.State != DeviceState.Dead) return;
             if (!device.Queue.Closed.IsSet) device.Stop();
             if (!_serving || _thread.Failure is not null) device.Queue.Dispose();
-            if (!device.Queue.Closed.Wait(s_closePatience)) LogNotClosed(_log, device.Path);
+            if (!WaitUntilClosed(device)) LogNotClosed(_log, device.Path);
             device.Delete();
         }
         catch (ProgramException failure)
@@ -246,8 +247,22 @@ internal sealed partial class DeviceServer : IDisposable
         }
     }
 
-    [LoggerMessage(30, LogLevel.Information, "{Path}: device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes")]
-    private static partial void LogStarted(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo);
+    private static string Tags(BlockDevice device) => device.Queue.IsBatched ? "in batches" : "one by one";
+
+    private static bool WaitUntilClosed(BlockDevice device)
+    {
+        long end = Environment.TickCount64 + (long)s_closePatience.TotalMilliseconds;
+        while (!device.Queue.Closed.Wait(s_remindEvery))
+        {
+            if (Environment.TickCount64 >= end) return false;
+            if (device.Queue.IsBatched) device.Stop();
+        }
+
+        return true;
+    }
+
+    [LoggerMessage(30, LogLevel.Information, "{Path}: device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes, tags {Tags}")]
+    private static partial void LogStarted(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo, string tags);
 
     [LoggerMessage(38, LogLevel.Information, "{Path}: O_DIRECT I/O from and to buffer {Name} is not copied, from its byte {Offset} to {End}")]
     private static partial void LogShares(ILogger log, string path, string name, ulong offset, ulong end);
@@ -264,8 +279,8 @@ internal sealed partial class DeviceServer : IDisposable
     [LoggerMessage(36, LogLevel.Warning, "{Path}: left; its I/O waits for another server ('muenblock-ublk recover')")]
     private static partial void LogLeft(ILogger log, string path);
 
-    [LoggerMessage(37, LogLevel.Information, "{Path}: taken over; device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes")]
-    private static partial void LogTakenOver(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo);
+    [LoggerMessage(37, LogLevel.Information, "{Path}: taken over; device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes, tags {Tags}")]
+    private static partial void LogTakenOver(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo, string tags);
 
     [LoggerMessage(33, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} can be pinned: the driver copies to and from the buffer itself")]
     private static partial void LogPinned(ILogger log, uint connection, string name);
