@@ -8,6 +8,7 @@ import pathlib
 import statistics
 import sys
 
+import documents
 import targets
 
 WAYS = {
@@ -46,13 +47,7 @@ def main():
     text = targets.backend(runs) + "\n" + "\n".join(lines) + "\n"
     print(text)
     if len(sys.argv) > 2:
-        document = pathlib.Path(sys.argv[2])
-        begin, end = "<!-- backend -->\n", "<!-- /backend -->"
-        before, _, rest = document.read_text().partition(begin)
-        _, found, after = rest.partition(end)
-        if not found:
-            sys.exit(f"{document} lacks the lines {begin.strip()} and {end}")
-        document.write_text(before + begin + text + end + after)
+        documents.replace(sys.argv[2], "backend", text)
 
 
 main()

@@ -11,6 +11,7 @@ import shutil
 import statistics
 import sys
 
+import documents
 import targets
 
 TITLES = {
@@ -140,15 +141,9 @@ def main():
     (results / "table.md").write_text(text)
     print(text)
     if len(sys.argv) > 2:
-        document = pathlib.Path(sys.argv[2])
-        begin, end = "<!-- side-by-side -->\n", "<!-- /side-by-side -->"
-        before, _, rest = document.read_text().partition(begin)
-        _, found, after = rest.partition(end)
-        if not found:
-            sys.exit(f"{document} lacks the lines {begin.strip()} and {end}")
-        document.write_text(before + begin + text + end + after)
+        documents.replace(sys.argv[2], "side-by-side", text)
         for name, _ in pictures:
-            shutil.copy(results / name, document.parent / name)
+            shutil.copy(results / name, pathlib.Path(sys.argv[2]).parent / name)
 
 
 main()

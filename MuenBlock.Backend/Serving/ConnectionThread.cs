@@ -21,6 +21,9 @@ internal sealed partial class ConnectionThread : IDisposable
     // More requests under way than this keep both ends busy without looking.
     private const int FewUnderWay = 4;
 
+    // So few entries are worth no call of their own: they go out with the one that sleeps.
+    private const uint FewQueued = 4;
+
     // Sessions begin and end by the hand of an operator; what comes more often than this is a client gone wrong.
     private const int SessionLinesInMinute = 60;
 
@@ -238,14 +241,15 @@ internal sealed partial class ConnectionThread : IDisposable
                 else _confirmDeadline = 0;
                 Publish();
 
-                // With little under way, submitting and sleeping are one call; else there is more to collect.
+                // With little to submit and nothing to collect, submitting and sleeping are one call.
                 bool few = _machine.UnderWay <= FewUnderWay;
+                bool fuses = few || (_ring.Queued <= FewQueued && !(accepting && _requests.HasNews));
                 if (_polled is { InFlight: > 0 })
                 {
                     _polled.Look();
                     if (_ring.HasDeferredWork || _ring.Queued > 0) _ = _ring.Enter();
                 }
-                else if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
+                else if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
                 else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(accepting, few, UntilDeadline());
             }
 

@@ -48,20 +48,16 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private const long PollFirstNanoseconds = 20_000;
     private const long PollLastNanoseconds = 5_000_000;
 
-    // A failed spin halves the next one; below an eighth it is given up, and tried again after this many sleeps.
-    private const int SpinRetry = 32;
-
     private readonly Ring _ring;
     private readonly ChannelReader<TIn> _incoming;
     private readonly ChannelWriter<TOut> _outgoing;
     private readonly SignalWays _ways;
     private readonly bool _ringWakes;
-    private readonly long _spinTicks;
+    private readonly SpinBudget _spin;
     private Way _way;
     private bool _peerWakes;
     private bool _wakeUnasked;
-    private long _spinBudget;
-    private int _spinsSkipped;
+    private long _lookDue;
     private ulong _sequence;
     private ulong _wokenFor;
     private long _pollNanoseconds = PollFirstNanoseconds;
@@ -96,8 +92,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             _ => $"polls {ways.Incoming}, which has no event, and no pages for a futex",
         };
         Agree(PeerFeatures.None);
-        _spinTicks = (long)(spin.TotalSeconds * Stopwatch.Frequency);
-        _spinBudget = _spinTicks;
+        _spin = new SpinBudget((long)(spin.TotalSeconds * Stopwatch.Frequency));
     }
 
     private enum Way
@@ -190,7 +185,8 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)
     {
         uint waitFor = 1 + (uint)atOnce;
-        if (spin && SpinIsDue())
+        if (spin && _lookDue == 0) _lookDue = _spin.Next();
+        if (spin && _lookDue > 0)
         {
             if (_ring.Queued > 0)
             {
@@ -199,7 +195,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
                 return;
             }
 
-            if (Spin(expectPeer)) return;
+            long ticks = _lookDue;
+            _lookDue = 0;
+            if (Spin(expectPeer, ticks)) return;
         }
 
         Sleeps++;
@@ -242,33 +240,27 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         _armed = true;
     }
 
-    private bool SpinIsDue()
-    {
-        if (_spinBudget != 0 || _spinTicks == 0) return _spinBudget != 0;
-        if (++_spinsSkipped < SpinRetry) return false;
-        _spinsSkipped = 0;
-        _spinBudget = _spinTicks;
-        return true;
-    }
-
-    private bool Spin(bool expectPeer)
+    private bool Spin(bool expectPeer, long ticks)
     {
         long start = Stopwatch.GetTimestamp();
+        long passed;
         do
         {
             for (int i = 0; i < 8; i++)
             {
                 if (_ring.HasNews || (expectPeer && _incoming.HasNews))
                 {
-                    _spinBudget = _spinTicks;
+                    _spin.Found(Stopwatch.GetTimestamp() - start);
                     return true;
                 }
 
                 Thread.SpinWait(1);
             }
+
+            passed = Stopwatch.GetTimestamp() - start;
         }
-        while (Stopwatch.GetTimestamp() - start < _spinBudget);
-        _spinBudget = _spinBudget / 2 < _spinTicks / 8 ? 0 : _spinBudget / 2;
+        while (passed < ticks);
+        _spin.Missed();
         return false;
     }
 

@@ -151,6 +151,9 @@ internal sealed partial class ConnectionThread : IDisposable
         // More I/Os in flight than this keep both ends busy without looking.
         private const int FewInFlight = 4;
 
+        // So few entries are worth no call of their own: they go out with the one that sleeps.
+        private const uint FewQueued = 4;
+
         // Servers come and go by the hand of an operator; what comes more often than this is a server gone wrong.
         private const int ServerLinesInMinute = 60;
 
@@ -241,10 +244,11 @@ internal sealed partial class ConnectionThread : IDisposable
                 _session.Tick(now);
                 if (_requests.Open > 0) _signal.Publish();
 
-                // With little in flight, submitting and sleeping are one call; else there is more to collect.
+                // With little to submit and nothing to collect, submitting and sleeping are one call.
                 int atOnce = _commands.Flush();
                 bool few = _session.Count <= FewInFlight;
-                if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
+                bool fuses = few || (_ring.Queued <= FewQueued && !_responses.HasNews);
+                if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
                 else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(!_lost && _session.ExpectsAnswer, few, UntilDeadline(), atOnce);
             }
         }

@@ -71,8 +71,7 @@ for verb in 'muenblock-backend serve --device disk:1' 'muenblock-ublk add'; do
     both 2 "'perhaps'" --conn $conn --sandbox perhaps
     both 2 "'loud'" --conn $conn --log-level loud
     both 2 "'INFO'" --conn $conn --log-level INFO
-    both 2 "'abc'" --conn $conn --spin abc
-    both 2 "--spin -1" --conn $conn --spin -1
-    both 2 "--spin 10001" --conn $conn --spin 10001
-    both 2 "99999999999" --conn $conn --spin 99999999999
+    for value in abc -1 10001 99999999999 1.5 0x1 Auto ''; do
+        both 2 "--spin '$value' is neither auto nor a number of microseconds from 0 to 10000" --conn $conn --spin "$value"
+    done
 done
