@@ -27,7 +27,7 @@ internal static class FeaturesCommand
         (UblkFeatures.UserRecoveryFailIo, "USER_RECOVERY_FAIL_IO", "not used: I/O waits"),
         (UblkFeatures.UpdateSize, "UPDATE_SIZE", "not used"),
         (UblkFeatures.AutoBufferRegistration, "AUTO_BUF_REG", "not used"),
-        (UblkFeatures.Quiesce, "QUIESCE", "upgrade: a server ends what it has before it is replaced; without it, it is killed"),
+        (UblkFeatures.Quiesce, "QUIESCE", "upgrade: a server ends what it has before it is replaced; without it, or with BATCH_IO, it is killed"),
         (UblkFeatures.PerIoDaemon, "PER_IO_DAEMON", "not used: one thread serves a queue"),
         (UblkFeatures.BufferRegistrationOffDaemon, "BUF_REG_OFF_DAEMON", "not used"),
         (UblkFeatures.BatchIo, "BATCH_IO", "tags come and go in batches, unless --batch off"),

@@ -14,6 +14,12 @@ internal sealed partial class ControlPlane
     public UblkFeatures RecoveryFeatures => (Features & Recoverable) != Recoverable ? 0 : Recoverable | (Features & UblkFeatures.Quiesce);
 
     /// <summary>
+    /// The same for a device whose tags come in batches. QUIESCE_DEV would abort its queue by what says elsewhere that the device is about to be
+    /// removed (force_abort, ublk_batch_cancel_queue as of Linux 7.3), so that I/O fails until there is another server, instead of waiting for it.
+    /// </summary>
+    public UblkFeatures BatchFeatures => (RecoveryFeatures & ~UblkFeatures.Quiesce) | UblkFeatures.BatchIo;
+
+    /// <summary>
     /// Begins to take over a device (START_USER_RECOVERY). The driver notices a server's death after a moment: until then it is asked again.
     /// </summary>
     /// <param name="id">The device, whose server is gone.</param>
@@ -31,10 +37,7 @@ internal sealed partial class ControlPlane
     /// <param name="pid">The new serving process, which opened the character device.</param>
     public void EndRecovery(int id, int pid) => Run(UblkCommands.EndUserRecovery, id, [], (ulong)pid, LongDeadline);
 
-    /// <summary>
-    /// Lets a device wait for another server (QUIESCE_DEV): its server gets no more I/O and is told by its tags, which are aborted. As with
-    /// <see cref="Stop"/>, a server whose tags come in batches may have to be told again.
-    /// </summary>
+    /// <summary>Lets a device wait for another server (QUIESCE_DEV): its server gets no more I/O and is told by its tags, which are aborted.</summary>
     /// <param name="id">The device, added with <see cref="UblkFeatures.Quiesce"/>.</param>
     /// <param name="patience">How long to wait for a tag that is not in use.</param>
     /// <returns>False if all of them stayed in use.</returns>

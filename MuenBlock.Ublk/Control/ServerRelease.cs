@@ -4,15 +4,14 @@ namespace MuenBlock.Ublk.Control;
 
 /// <summary>
 /// Takes all devices of a serving process out of its hands, so that another program can serve them. The driver is asked for it
-/// (QUIESCE_DEV): what the server has it still answers, new I/O waits, and the process ends with its last tag. Where the driver cannot,
-/// or the server does not end in time, it is killed; then what it had is issued again. Nobody who uses the devices sees an error.
+/// (QUIESCE_DEV): what the server has it still answers, new I/O waits, and the process ends with its last tag. Where the driver cannot
+/// (it cannot with tags that come in batches, see BlockDevice), or the server does not end in time, it is killed; then what it had is issued again. Nobody who uses the devices sees an error.
 /// </summary>
 /// <param name="control">The driver.</param>
 /// <param name="machine">What else is looked at.</param>
 internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machine)
 {
     private const int LookMilliseconds = 5;
-    private const int RemindMilliseconds = 200;
 
     private static readonly TimeSpan s_quiescing = TimeSpan.FromSeconds(2); // a device with a tag to spare is quiet at once
     private static readonly TimeSpan s_finishing = TimeSpan.FromSeconds(5); // for I/O that the backend still has
@@ -41,22 +40,8 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
 
         bool quiet = true;
         foreach (DeviceInfo info in devices) quiet &= info.Flags.HasFlag(UblkFeatures.Quiesce) && control.TryQuiesce((int)info.DeviceId, s_quiescing);
-        if (!quiet || !EndsByItself(server, devices)) Kill(server, devices);
+        if (!quiet || !Await(s_finishing, () => !machine.IsAlive(server))) Kill(server, devices);
         return connections;
-    }
-
-    private bool EndsByItself(int server, DeviceInfo[] devices)
-    {
-        long next = machine.Milliseconds + RemindMilliseconds;
-        return Await(s_finishing, () =>
-        {
-            if (!machine.IsAlive(server)) return true;
-            if (machine.Milliseconds < next) return false;
-            next = machine.Milliseconds + RemindMilliseconds;
-            foreach (DeviceInfo info in devices.Where(info => info.Flags.HasFlag(UblkFeatures.BatchIo) && control.TryGetInfo((int)info.DeviceId) is { State: DeviceState.Live }))
-                _ = control.TryQuiesce((int)info.DeviceId, s_quiescing);
-            return false;
-        });
     }
 
     private void Kill(int server, DeviceInfo[] devices)

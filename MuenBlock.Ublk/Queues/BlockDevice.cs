@@ -12,6 +12,9 @@ internal sealed class BlockDevice
     private const int SectorShift = 9;
     private const int PageShift = 12;
 
+    // The driver's queue of tags to be told of has two places at least (kfifo_alloc): with a depth of 1 it refuses the device.
+    private const int LeastBatchDepth = 2;
+
     // A discard's length is 32 bits in the table of I/Os; a round number below that.
     private const ulong LargestDiscard = 1u << 31;
 
@@ -61,13 +64,16 @@ internal sealed class BlockDevice
     public static unsafe BlockDevice Add(
         ControlPlane control, int wanted, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared, bool? batch)
     {
+        if (batch == true && layout.Depth < LeastBatchDepth)
+            throw new ProgramException(ExitCode.Usage, $"--batch on needs a depth of {LeastBatchDepth} or more, and it is {layout.Depth}: leave the option out");
+        bool batched = control.Features.HasFlag(UblkFeatures.BatchIo) && (batch ?? layout.Depth >= LeastBatchDepth);
         DeviceInfo info = control.Add(new DeviceInfo
         {
             DeviceId = (uint)wanted,
             HardwareQueues = 1,
             QueueDepth = (ushort)layout.Depth,
             LargestIoBytes = layout.LargestSlotIo,
-            Flags = (control.RecoveryFeatures | (batch ?? true ? control.Features & UblkFeatures.BatchIo : 0)) | (shared is null ? 0 : UblkFeatures.SharedMemoryZeroCopy),
+            Flags = (batched ? control.BatchFeatures : control.RecoveryFeatures) | (shared is null ? 0 : UblkFeatures.SharedMemoryZeroCopy),
             ServerFlags = mark,
             ServerPid = Environment.ProcessId,
         });

@@ -64,18 +64,6 @@ public sealed class ServerReleaseTests : IDisposable
         Assert.InRange(_machine.Milliseconds, 5000, 5010);
     }
 
-    // The driver does not abort the command that tells of tags while it is about to complete it.
-    [Fact]
-    public void A_server_whose_tags_come_in_batches_is_told_again()
-    {
-        _driver.Put(0, pid: Server, connection: s_print, flags: Flags | UblkFeatures.BatchIo);
-        _driver.Answer = sent => sent.Operation == UblkCommands.QuiesceDevice ? 0 : null;
-        _machine.At(500, () => _machine.Alive.Clear());
-        Assert.Equal(2, _release.Release(0).Count);
-        Assert.Equal([0, 1, 2, 0, 0], Sent(UblkCommands.QuiesceDevice));
-        Assert.Empty(_machine.Killed);
-    }
-
     [Fact]
     public void A_server_that_cannot_be_killed_is_said()
     {

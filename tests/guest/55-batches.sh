@@ -4,7 +4,7 @@
 
 _batch() { muenblock-ublk list --json | jq -c '[.devices[].batch]'; }
 _has_batches() { muenblock-ublk features --json | jq -e .features.BATCH_IO >/dev/null; }
-_verified() { verify "$1" "${2-batches}" --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --size=32M --number_ios=1500; }
+_verified() { verify "$1" "${2-batches}" --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --size=32M --number_ios=700; }
 
 requests_come_in_batches_where_the_driver_can_and_one_by_one_if_so_wanted() {
     local can=false
@@ -51,9 +51,10 @@ a_device_stays_as_it_is_over_the_death_of_its_server() {
 a_device_with_one_tag_and_one_with_many_work() {
     start_backend --conn $CONN --device $RAM:1
     local depth
-    for depth in 1 300; do
+    for depth in 1 2 300; do
         add --conn $CONN --depth $depth --max-io 4K
-        verify /dev/ublkb0 depth-$depth --rw=randrw --bs=4k --iodepth=320 --size=32M --number_ios=3000
+        verify /dev/ublkb0 depth-$depth --rw=randrw --bs=4k --iodepth=320 --size=32M --number_ios=1500
         del 0
     done
+    ! _has_batches || refused 2 'needs a depth of 2 or more' muenblock-ublk add "${client_arguments[@]}" --conn $CONN --depth 1 --batch on
 }
