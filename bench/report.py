@@ -33,7 +33,7 @@ NAMES = {
     "twin-batch": "C twin, BATCH_IO",
     "twin-spin": "C twin, spinning",
     "muenblock": "**muenblock**",
-    "muenblock-classic": "**muenblock**, without BATCH_IO",
+    "muenblock-batch": "**muenblock**, BATCH_IO",
     "muenblock-spin": "**muenblock**, spinning",
     "muenblock-before": "**muenblock**, before the change",
 }

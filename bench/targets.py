@@ -1,7 +1,7 @@
 """What the measurements have to show, and whether they do: for bench/report.py and bench/backend-report.py."""
 import statistics
 
-OURS = ("muenblock", "muenblock-classic", "muenblock-spin")
+OURS = ("muenblock", "muenblock-batch", "muenblock-spin")
 TWINS = ("twin", "twin-batch", "twin-spin")
 
 # What it says, the job, what of its runs is compared, with whom, at least or at most, the aim; lower: whether less is better.
@@ -25,10 +25,10 @@ SIDE_BY_SIDE = [
 
 # What it says, whose line, which mode's, what of it, at most, the aim.
 COUNTERS = [
-    ("io_uring_enter per I/O at 64 deep: backend", "muenblock-backend", "batch", "enters", 0.13, 0.08),
+    ("io_uring_enter per I/O at 64 deep: backend", "muenblock-backend", "classic", "enters", 0.13, 0.08),
     ("the same, client without BATCH_IO", "muenblock-ublk", "classic", "enters", 0.25, 0.12),
-    ("idle, device open: CPU of the backend in percent", "muenblock-backend", "batch", "idle_percent", 0.5, 0.1),
-    ("the same, client", "muenblock-ublk", "batch", "idle_percent", 0.5, 0.1),
+    ("idle, device open: CPU of the backend in percent", "muenblock-backend", "classic", "idle_percent", 0.5, 0.1),
+    ("the same, client", "muenblock-ublk", "classic", "idle_percent", 0.5, 0.1),
 ]
 
 HEADER = ["| target | measured | at least | aim | |", "|---|---:|---:|---:|---|"]

@@ -47,7 +47,7 @@ internal static class AddCommand
     };
 
     private static readonly Option<string> s_batch = CommonOptions.Choice(
-        "--batch", "auto", "Whether the driver hands over requests in batches (BATCH_IO, Linux 7.0): where it can, always, or never.", "auto", "on", "off");
+        "--batch", "off", "Whether the driver hands over requests in batches (BATCH_IO, Linux 7.0): where it can, always, or never.", "auto", "on", "off");
 
     private static readonly Option<string> s_offsetUnit = CommonOptions.OffsetUnitOption();
 

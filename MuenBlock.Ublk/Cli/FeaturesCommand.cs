@@ -30,7 +30,7 @@ internal static class FeaturesCommand
         (UblkFeatures.Quiesce, "QUIESCE", "upgrade: a server ends what it has before it is replaced; without it, or with BATCH_IO, it is killed"),
         (UblkFeatures.PerIoDaemon, "PER_IO_DAEMON", "not used: one thread serves a queue"),
         (UblkFeatures.BufferRegistrationOffDaemon, "BUF_REG_OFF_DAEMON", "not used"),
-        (UblkFeatures.BatchIo, "BATCH_IO", "tags come and go in batches, unless --batch off"),
+        (UblkFeatures.BatchIo, "BATCH_IO", "tags come and go in batches with add --batch auto or on"),
         (UblkFeatures.Integrity, "INTEGRITY", "not used"),
         (UblkFeatures.SafeStopDevice, "SAFE_STOP_DEV", "del: the driver refuses if the device is open; without it, users are looked for"),
         (UblkFeatures.NoAutoPartitionScan, "NO_AUTO_PART_SCAN", "not used: partitions are looked for"),

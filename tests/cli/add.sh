@@ -10,6 +10,8 @@ add 2 "--id" --id
 add 2 "--id" --id 1 --id 2
 row 2 "--id needs a single --conn" muenblock-ublk add --conn $conn,2:d:e:f --id 1
 
+add 2 "'maybe'" --batch maybe
+add 2 "--batch" --batch
 for value in -1 0 4097 99999; do add 2 "--depth $value is out of range" --depth $value; done
 for value in abc 1.5 ''; do add 2 "'$value'" --depth "$value"; done
 add 2 "--depth" --depth

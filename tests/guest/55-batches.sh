@@ -10,13 +10,13 @@ requests_come_in_batches_where_the_driver_can_and_one_by_one_if_so_wanted() {
     local can=false
     ! _has_batches || can=true
     start_backend --conn $CONN --device $RAM:1,$RAM2:1
-    add --conn $CONN
+    add --conn $CONN --batch auto
     equal "[$can,$can]" "$(_batch)" 'whether tags come in batches'
     _verified /dev/ublkb0 &
     _verified /dev/ublkb1 other
     wait $!
     del --all
-    add --conn $CONN --batch off
+    add --conn $CONN
     equal '[false,false]' "$(_batch)" 'whether tags come in batches'
     _verified /dev/ublkb0
     del --all
@@ -52,7 +52,7 @@ a_device_with_one_tag_and_one_with_many_work() {
     start_backend --conn $CONN --device $RAM:1
     local depth
     for depth in 1 2 300; do
-        add --conn $CONN --depth $depth --max-io 4K
+        add --conn $CONN --depth $depth --max-io 4K --batch auto
         verify /dev/ublkb0 depth-$depth --rw=randrw --bs=4k --iodepth=320 --size=32M --number_ios=1500
         del 0
     done
