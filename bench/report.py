@@ -21,6 +21,8 @@ TITLES = {
     "read-4k-32": "4k random read, 32 deep, p99.9, µs",
     "read-128k-16": "128k sequential read, 16 deep, MiB/s",
     "write-128k-16": "128k sequential write, 16 deep, MiB/s",
+    "read-128k-16-2jobs": "128k sequential read, two jobs, each 16 deep, MiB/s",
+    "write-128k-16-2jobs": "128k sequential write, two jobs, each 16 deep, MiB/s",
 }
 NAMES = {
     "disk": "the disk itself",
@@ -36,6 +38,9 @@ NAMES = {
     "muenblock-batch": "**muenblock**, BATCH_IO",
     "muenblock-spin": "**muenblock**, spinning",
     "muenblock-before": "**muenblock**, before the change",
+    "kublk-2q": "kublk loop, two queues",
+    "muenblock-2q": "**muenblock**, two connections joined",
+    "muenblock-2q-pinned": "**muenblock**, two connections joined, --cpus auto",
 }
 COLOURS = ["#888888", "#b07aa1", "#4e79a7", "#76b7b2", "#f28e2b", "#edc948", "#59a14f", "#8cd17d", "#b6992d", "#e15759", "#ff9da7", "#9c3030", "#555555"]
 
@@ -60,12 +65,13 @@ def table_of(runs, machine):
     lines = []
     for job, peers in by_round(runs).items():
         twin = targets.best(targets.TWINS, peers, lower=job.endswith("-4k-32"))
-        lines += [f"**{TITLES.get(job, job)}**", "", "| | median | lowest to highest | to kublk loop | to the best twin |", "|---|---:|---:|---:|---:|"]
+        kublk = "kublk-2q" if job.endswith("jobs") else "kublk"
+        lines += [f"**{TITLES.get(job, job)}**", "", f"| | median | lowest to highest | to {NAMES[kublk]} | to the best twin |", "|---|---:|---:|---:|---:|"]
         for peer in sorted(peers, key=lambda name: list(NAMES).index(name)):
             rounds = peers[peer]
             figures = list(rounds.values())
             cells = [NAMES.get(peer, peer), f"{statistics.median(figures):,.0f}", f"{min(figures):,.0f} to {max(figures):,.0f}"]
-            for other in ("kublk", twin):
+            for other in (kublk, twin):
                 found = targets.ratio(rounds, peers[other]) if other in peers else None
                 cells.append("" if found is None else f"{found:.2f}")
             lines.append("| " + " | ".join(cells) + " |")

@@ -21,7 +21,7 @@ internal static partial class ServeCommand
 
     private static readonly Option<string[]> s_devices = new("--device")
     {
-        Description = "A disk and the connection it is exported on: path:connection_id, a block device, a partition or an image file. May repeat, or hold several separated by commas; those of a connection get the ids 0, 1, … in that order.",
+        Description = "A disk and the connection it is exported on: path:connection_id, a block device, a partition or an image file; path:1+2 exports it on both connections, for a client that joins them (add --join). May repeat, or hold several separated by commas; those of a connection get the ids 0, 1, … in that order.",
         HelpName = "DEVICE",
         Required = true,
     };
@@ -42,6 +42,7 @@ internal static partial class ServeCommand
 
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<string> s_spin = CommonOptions.SpinOption();
+    private static readonly Option<string> s_cpus = CommonOptions.CpusOption(hasQueues: false);
     private static readonly Option<int> s_submissionThread = new("--sqpoll")
     {
         Description = "Let a thread of the kernel submit, which takes a whole CPU and sleeps after so many milliseconds without work; 1 to 60000. Default: no such thread.",
@@ -69,7 +70,7 @@ internal static partial class ServeCommand
     {
         var command = new Command("serve", "Export disks over shared memory, in the foreground, until SIGTERM or SIGINT.")
         {
-            s_connections, s_devices, s_regionDirectory, s_eventDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_scheduler, s_wait, s_spin, s_submissionThread, s_pollDisks, s_stallWarning, s_user, s_sandbox, s_logLevel,
+            s_connections, s_devices, s_regionDirectory, s_eventDirectory, s_createRegions, s_offsetUnit, s_readOnly, s_scheduler, s_wait, s_spin, s_submissionThread, s_pollDisks, s_cpus, s_stallWarning, s_user, s_sandbox, s_logLevel,
         };
         command.SetAction(parsed => (int)Serve(Read(parsed)));
         return command;
@@ -95,6 +96,7 @@ internal static partial class ServeCommand
                 PollsDisks = parsed.GetValue(s_pollDisks),
                 EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory)),
             },
+            Cpus = CpuChoice.Parse(parsed.GetRequiredValue(s_cpus), hasQueues: false),
             User = parsed.GetValue(s_user),
             Sandbox = CommonOptions.ParseSandbox(parsed.GetRequiredValue(s_sandbox)),
             LogLevel = CommonOptions.ParseLogLevel(parsed.GetRequiredValue(s_logLevel)),
@@ -121,14 +123,14 @@ internal static partial class ServeCommand
         using var signals = new TerminationSignals();
 
         var files = new RegionFiles(log);
-        var opener = new DiskOpener(options.ReadOnly, () => signals.Received, log);
+        using var disks = new ExportedDisks(new DiskOpener(options.ReadOnly, () => signals.Received, log).Open);
         var connections = new List<Connection>();
         var threads = new List<ConnectionThread>();
         try
         {
             foreach (Export export in exports)
             {
-                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, files, opener, () => signals.Received, log);
+                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, files, disks, () => signals.Received, log);
                 connections.Add(connection);
                 foreach (Disk disk in connection.Disks)
                 {
@@ -140,7 +142,8 @@ internal static partial class ServeCommand
             ReclaimSafety.Prepare(log, OomScore);
             foreach (Connection connection in connections)
             {
-                var thread = new ConnectionThread(connection, options.Serving, log, signals.Interrupt);
+                ConnectionOptions serving = options.Serving with { Cpus = options.Cpus.Of(threads.Count, connections.Count) };
+                var thread = new ConnectionThread(connection, serving, log, signals.Interrupt);
                 threads.Add(thread);
                 thread.Prepare();
             }

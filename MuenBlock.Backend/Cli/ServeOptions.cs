@@ -3,6 +3,7 @@ using Microsoft.Extensions.Options;
 using MuenBlock.Backend.Exports;
 using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol;
+using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Backend.Cli;
 
@@ -29,6 +30,9 @@ internal sealed class ServeOptions
 
     /// <summary>How each connection is served.</summary>
     public required ConnectionOptions Serving { get; init; }
+
+    /// <summary>On which CPUs the connections' threads run.</summary>
+    public required CpuChoice Cpus { get; init; }
 
     /// <summary>Whom to become; null to stay.</summary>
     public required string? User { get; init; }

@@ -3,7 +3,7 @@ using MuenBlock.Protocol.Messages;
 
 namespace MuenBlock.Backend.Disks;
 
-/// <summary>A block device, a partition or an image file, opened for a connection's ring by <see cref="DiskOpener"/>.</summary>
+/// <summary>A block device, a partition or an image file, opened by <see cref="DiskOpener"/> for the rings of one or more connections. It does not change.</summary>
 /// <param name="path">As it was named.</param>
 /// <param name="file">The opening that all I/O goes through.</param>
 /// <param name="fence">The opening that is claimed; null for a disk that is only read.</param>
@@ -24,6 +24,9 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     /// </summary>
     public SafeFileHandle? Fence { get; } = fence;
 
+    /// <summary>Which disk it is: two with the same number are one. Not 0.</summary>
+    public required ulong Identity { get; init; }
+
     /// <summary>Bytes: a multiple of <see cref="BlockLength"/>.</summary>
     public required ulong Size { get; init; }
 
@@ -39,8 +42,8 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     /// <summary>Whether the disk turns.</summary>
     public required bool IsRotational { get; init; }
 
-    /// <summary>How discards are done. Falls back when the kernel turns out to lack the better way.</summary>
-    public required DiscardMethod Discard { get; set; }
+    /// <summary>How discards are done, as far as can be told before the first one.</summary>
+    public required DiscardMethod Discard { get; init; }
 
     /// <summary>What a client that asks for traits is told.</summary>
     public DeviceTraits Traits =>

@@ -5,13 +5,15 @@ namespace MuenBlock.Backend.Disks;
 
 /// <summary>
 /// A disk's SMART data as it was last read: first when the disk is opened, which also shows whether there is any, and then when a client
-/// asks, but not more often than once a second, so that no client keeps a disk busy by asking. One thread at a time may use an instance.
+/// asks, but not more often than once a second, so that no client keeps a disk busy by asking. Any thread may use it: a disk may be exported on
+/// several connections.
 /// </summary>
 internal sealed class SmartPage
 {
     private const long FreshMilliseconds = 1_000;
 
     private readonly SafeFileHandle _disk;
+    private readonly Lock _gate = new();
     private readonly byte[] _page = new byte[SmartCommands.PageSize];
     private SmartStatus _status;
     private long _readAt;
@@ -33,6 +35,11 @@ internal sealed class SmartPage
     /// <param name="destination">512 bytes, changed only if the data could be read.</param>
     /// <returns>How the disk is.</returns>
     public SmartStatus CopyTo(Span<byte> destination)
+    {
+        lock (_gate) return CopyToAlone(destination);
+    }
+
+    private SmartStatus CopyToAlone(Span<byte> destination)
     {
         long now = Environment.TickCount64;
         if (now - _readAt >= FreshMilliseconds)

@@ -3,10 +3,13 @@ using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Backend.Exports;
 
-/// <summary>Which disk is exported on which connection: <c>path:connection_id</c> (muenblock, section 2).</summary>
+/// <summary>
+/// Which disk is exported on which connection: <c>path:connection_id</c> (muenblock, section 2). Ours: <c>path:1+2</c> exports it on several,
+/// for clients that join them into one block device with a hardware queue for each (section 7).
+/// </summary>
 /// <param name="Path">A block device, a partition or an image file. It may hold colons.</param>
-/// <param name="Connection">The connection's id.</param>
-internal sealed record DeviceString(string Path, uint Connection)
+/// <param name="Connections">The ids of its connections, each once; at least one.</param>
+internal sealed record DeviceString(string Path, IReadOnlyList<uint> Connections)
 {
     /// <summary>Reads device strings.</summary>
     /// <param name="text">One, or several separated by commas.</param>
@@ -20,12 +23,17 @@ internal sealed record DeviceString(string Path, uint Connection)
     {
         int colon = text.LastIndexOf(':');
         if (colon <= 0) throw Malformed(text, "it names no connection");
-        string id = text[(colon + 1)..];
-        return uint.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out uint connection)
-            ? new DeviceString(text[..colon], connection)
-            : throw Malformed(text, $"'{id}' is not a connection id");
+        uint[] connections = [.. text[(colon + 1)..].Split('+').Select(id => ParseId(text, id))];
+        foreach (IGrouping<uint, uint> same in connections.GroupBy(id => id).Where(group => group.Count() > 1)) throw Malformed(text, $"it names connection {same.Key} twice");
+        return new DeviceString(text[..colon], connections);
     }
 
+    /// <summary>The device in the form that <see cref="Parse"/> reads.</summary>
+    public override string ToString() => $"{Path}:{string.Join('+', Connections)}";
+
+    private static uint ParseId(string text, string id) =>
+        uint.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out uint connection) ? connection : throw Malformed(text, $"'{id}' is not a connection id");
+
     private static ProgramException Malformed(string text, string why) =>
-        new(ExitCode.Usage, $"device '{text}': {why}; the form is path:connection_id");
+        new(ExitCode.Usage, $"device '{text}': {why}; the form is path:connection_id, or path:1+2 for several connections");
 }

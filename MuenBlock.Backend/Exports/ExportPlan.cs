@@ -4,8 +4,8 @@ using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Backend.Exports;
 
-/// <summary>A connection and the paths of its disks; a disk's place in the list is its device id on the wire.</summary>
-internal sealed record Export(ConnectionString Connection, IReadOnlyList<string> Disks);
+/// <summary>A connection and its devices; a device's place in the list is its id on the wire. One that is exported on several connections is the same object in all of them.</summary>
+internal sealed record Export(ConnectionString Connection, IReadOnlyList<DeviceString> Devices);
 
 /// <summary>Puts connections and devices together and refuses what cannot work.</summary>
 internal static class ExportPlan
@@ -30,7 +30,7 @@ internal static class ExportPlan
 
         foreach (DeviceString device in devices)
         {
-            if (!ids.Contains(device.Connection)) throw Refuse($"device '{device.Path}' names connection {device.Connection}, which no --conn defines");
+            foreach (uint id in device.Connections.Where(id => !ids.Contains(id))) throw Refuse($"device '{device.Path}' names connection {id}, which no --conn defines");
         }
 
         if (!readOnly) RefuseSharedDisks(devices);
@@ -39,12 +39,12 @@ internal static class ExportPlan
 
     private static Export WithDisks(ConnectionString connection, IReadOnlyList<DeviceString> devices)
     {
-        string[] disks = [.. devices.Where(device => device.Connection == connection.Id).Select(device => device.Path)];
-        return disks.Length switch
+        DeviceString[] exported = [.. devices.Where(device => device.Connections.Contains(connection.Id))];
+        return exported.Length switch
         {
             0 => throw Refuse($"connection {connection.Id} has no device: add --device path:{connection.Id}"),
-            > MostDevices => throw Refuse($"connection {connection.Id} has {disks.Length} devices; {MostDevices} are the most"),
-            _ => new Export(connection, disks),
+            > MostDevices => throw Refuse($"connection {connection.Id} has {exported.Length} devices; {MostDevices} are the most"),
+            _ => new Export(connection, exported),
         };
     }
 
@@ -71,7 +71,7 @@ internal static class ExportPlan
         for (int i = 1; i < disks.Length; i++)
         {
             if (disks[i].Extent.Overlaps(disks[furthest].Extent))
-                throw Refuse($"device '{disks[i].Path}' is exported for writing twice: it has blocks in common with '{disks[furthest].Path}'");
+                throw Refuse($"device '{disks[i].Path}' is exported for writing twice: it has blocks in common with '{disks[furthest].Path}'; to export one on several connections, give it once, as path:1+2");
             furthest = i;
         }
     }

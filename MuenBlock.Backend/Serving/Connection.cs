@@ -8,7 +8,7 @@ using MuenBlock.Protocol.Regions;
 
 namespace MuenBlock.Backend.Serving;
 
-/// <summary>What a connection is served with: its three regions and its disks, opened and claimed.</summary>
+/// <summary>What a connection is served with: its three regions, opened and claimed, and its disks, which it may share with others.</summary>
 internal sealed partial class Connection : IDisposable
 {
     private Connection(ConnectionString name, Region request, Region response, Region buffer, Disk[] disks)
@@ -46,15 +46,15 @@ internal sealed partial class Connection : IDisposable
     public IEnumerable<SafeFileHandle> Fences => [Response.File, .. Disks.Select(disk => disk.Fence).OfType<SafeFileHandle>()];
 
     /// <summary>Opens everything that a connection needs.</summary>
-    /// <param name="export">The connection and its disks.</param>
+    /// <param name="export">The connection and its devices.</param>
     /// <param name="regionDirectory">Where its regions are.</param>
     /// <param name="createRegions">Whether regions that are missing are made.</param>
     /// <param name="files">The regions of all connections.</param>
-    /// <param name="opener">Opens the disks.</param>
+    /// <param name="exported">The disks, which outlive the connection.</param>
     /// <param name="giveUp">Whether to wait no longer for the I/O of a predecessor.</param>
     /// <param name="log">Where to say how.</param>
     /// <exception cref="ProgramException">Something cannot be used.</exception>
-    public static Connection Open(Export export, string regionDirectory, bool createRegions, RegionFiles files, DiskOpener opener, Func<bool> giveUp, ILogger log)
+    public static Connection Open(Export export, string regionDirectory, bool createRegions, RegionFiles files, ExportedDisks exported, Func<bool> giveUp, ILogger log)
     {
         ConnectionString name = export.Connection;
         if (createRegions)
@@ -71,7 +71,7 @@ internal sealed partial class Connection : IDisposable
             Claim(name.Id, response, giveUp, log);
             Region request = Keep(files.Add(Region.Open(regionDirectory, name.Request, writable: false, ConnectionString.MinimumChannelSize)));
             Region buffer = Keep(files.Add(Region.Open(regionDirectory, name.Buffer, writable: true, Region.PageSize)));
-            Disk[] disks = [.. export.Disks.Select(path => Keep(opener.Open(path)))];
+            Disk[] disks = [.. export.Devices.Select(exported.Of)];
             return new Connection(name, request, response, buffer, disks);
         }
         catch
@@ -102,12 +102,11 @@ internal sealed partial class Connection : IDisposable
     }
 
     /// <summary>The devices as the serving machine sees them.</summary>
-    public ServedDevice[] ServedDevices() => [.. Disks.Select(disk => new ServedDevice(disk.Size, disk.BlockLength, disk.Traits, disk.Smart is not null))];
+    public ServedDevice[] ServedDevices() => [.. Disks.Select(disk => new ServedDevice(disk.Size, disk.BlockLength, disk.Traits, disk.Smart is not null) { Identity = disk.Identity })];
 
-    /// <summary>Closes everything. No I/O is under way any more.</summary>
+    /// <summary>Closes the regions. No I/O is under way any more.</summary>
     public void Dispose()
     {
-        foreach (Disk disk in Disks) disk.Dispose();
         Buffer.Dispose();
         Request.Dispose();
         Response.Dispose();

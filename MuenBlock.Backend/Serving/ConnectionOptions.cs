@@ -20,6 +20,9 @@ internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, T
     /// <summary>Whether disks are polled for completions instead of being waited for, where that is possible (IOPOLL).</summary>
     public bool PollsDisks { get; init; }
 
+    /// <summary>On which CPUs the thread runs; any, if there are none.</summary>
+    public IReadOnlyList<int> Cpus { get; init; } = [];
+
     /// <summary>Tells whether the buffer's pages can be pinned. Only a device has pages that cannot: tests say so of others.</summary>
     public Func<Region, bool> CanBePinned { get; init; } = static region => region.CanBePinned;
 }

@@ -46,4 +46,10 @@ internal sealed partial class ConnectionThread
 
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);
+
+    [LoggerMessage(25, LogLevel.Information, "connection {Connection}: its thread runs on CPU {Cpus}")]
+    private static partial void LogPinned(ILogger log, uint connection, string cpus);
+
+    [LoggerMessage(26, LogLevel.Warning, "connection {Connection}: its thread cannot be kept on CPU {Cpus}, and runs on any")]
+    private static partial void LogNotPinned(ILogger log, uint connection, string cpus);
 }

@@ -114,6 +114,7 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         try
         {
+            if (_options.Cpus.Count > 0) Pin(_options.Cpus);
             using var memory = new DiskMemory(_connection.Buffer, _options.CanBePinned(_connection.Buffer));
             using Ring ring = Ring.Create(new RingOptions { Entries = SubmissionEntries, CompletionEntries = 4096, SubmissionThreadIdle = _options.SubmissionThreadIdle });
             using PolledRing? polled = _options.PollsDisks ? PolledRing.TryCreate(_connection, SubmissionEntries, _log) : null;
@@ -139,6 +140,12 @@ internal sealed partial class ConnectionThread : IDisposable
             _prepared.Set();
             _serving.Set();
         }
+    }
+
+    private void Pin(IReadOnlyList<int> cpus)
+    {
+        if (CpuChoice.PinThisThread(cpus)) LogPinned(_log, _connection.Name.Id, CpuChoice.Describe(cpus));
+        else LogNotPinned(_log, _connection.Name.Id, CpuChoice.Describe(cpus));
     }
 
     /// <summary>What the thread works with: made by it, used by it alone.</summary>
@@ -184,7 +191,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _signal = new PeerSignal<Request, Response>(ring, _requests, _responses, ways, owner._options.Wait, owner._options.Spin);
             LogSignals(_log, _id, _signal.Waiting, _signal.Waking);
             Register(connection, memory);
-            PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | ways.Wakes;
+            PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | ways.Wakes;
             _machine = new ServingMachine<RingDisks, ChannelResponses>(
                 connection.ServedDevices(),
                 owner._options.OffsetUnit,

@@ -20,6 +20,9 @@ internal readonly unsafe struct RingDisks(Ring ring, PolledRing? polled, Disk[] 
     private readonly byte* _memory = memory.Address;
     private readonly BounceBuffer? _bounce = memory.Bounce;
 
+    // Falls back when the kernel turns out to lack the better way; each connection finds that out for itself.
+    private readonly DiscardMethod[] _discards = [.. disks.Select(disk => disk.Discard)];
+
     /// <inheritdoc/>
     public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset)
     {
@@ -47,7 +50,7 @@ internal readonly unsafe struct RingDisks(Ring ring, PolledRing? polled, Disk[] 
     public void Discard(uint slot, int device, ulong offset, ulong length)
     {
         ref SubmissionEntry entry = ref ring.NextEntry();
-        if (disks[device].Discard == DiscardMethod.Command)
+        if (_discards[device] == DiscardMethod.Command)
         {
             entry.PrepareCommand(device, BlockCommandDiscard);
             entry.Address = offset;
@@ -64,8 +67,8 @@ internal readonly unsafe struct RingDisks(Ring ring, PolledRing? polled, Disk[] 
     /// <inheritdoc/>
     public bool FallBackToOtherDiscard(int device)
     {
-        if (disks[device].Discard != DiscardMethod.Command) return false;
-        disks[device].Discard = DiscardMethod.PunchHole;
+        if (_discards[device] != DiscardMethod.Command) return false;
+        _discards[device] = DiscardMethod.PunchHole;
         return true;
     }
 

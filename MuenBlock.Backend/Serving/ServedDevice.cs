@@ -14,6 +14,9 @@ internal sealed class ServedDevice(ulong size, uint blockLength, DeviceTraits tr
     /// <summary>What a client may be told of it.</summary>
     public DeviceTraits Traits { get; } = traits;
 
+    /// <summary>Which disk it is, see <see cref="RequestKind.Identity"/>; 0 where that is not known.</summary>
+    public ulong Identity { get; init; }
+
     /// <summary>Whether it has SMART data.</summary>
     public bool HasSmart { get; } = hasSmart;
 

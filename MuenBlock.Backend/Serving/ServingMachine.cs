@@ -285,6 +285,9 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
             case RequestKind.Traits:
                 Answer(request, (ulong)device.Traits);
                 break;
+            case RequestKind.Identity:
+                Answer(request, device.Identity);
+                break;
             default:
                 _complaints.Broken(RequestRule.KindIsKnown, request);
                 Answer(request, AnswersWithStatus(request.Kind) ? (ulong)Status.NotSupported : Unknown);

@@ -18,6 +18,9 @@ public enum PeerFeatures : ulong
 
     /// <summary>Wakes a peer that announced its sleep by the event of the channel that it writes.</summary>
     Events = 8,
+
+    /// <summary>Answers <see cref="RequestKind.Identity"/>.</summary>
+    Identity = 16,
 }
 
 /// <summary>What a device is like, told in <see cref="RequestKind.Traits"/> to a client that agreed on <see cref="PeerFeatures.Traits"/>.</summary>

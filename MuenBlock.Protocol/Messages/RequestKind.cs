@@ -44,4 +44,7 @@ public enum RequestKind : ushort
 
     /// <summary>Ours: the status holds the device's <see cref="DeviceTraits"/>.</summary>
     Traits = 0x0022,
+
+    /// <summary>Ours: the status holds a number that is the same on two connections only if their devices are the same disk; 0 if that cannot be told.</summary>
+    Identity = 0x0023,
 }

@@ -68,6 +68,17 @@ public static class CommonOptions
         DefaultValueFactory = _ => "0",
     };
 
+    /// <summary>--cpus: on which CPUs the threads of connections run.</summary>
+    /// <param name="hasQueues">Whether the program has hardware queues that they can follow.</param>
+    /// <returns>A new option; <see cref="CpuChoice.Parse"/> reads it.</returns>
+    public static Option<string> CpusOption(bool hasQueues) => new("--cpus")
+    {
+        Description = "The CPUs that the connections' threads are kept on: a list such as 0,2-3, dealt out to them in order; "
+            + (hasQueues ? "auto for those whose requests each one's hardware queue takes; " : string.Empty) + "or none, for any.",
+        HelpName = hasQueues ? "LIST|auto|none" : "LIST|none",
+        DefaultValueFactory = _ => "none",
+    };
+
     /// <summary>--stall-warning: when an I/O is worth a line.</summary>
     /// <returns>A new option.</returns>
     public static Option<string> StallWarningOption() => new("--stall-warning")

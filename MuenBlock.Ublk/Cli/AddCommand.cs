@@ -15,6 +15,11 @@ internal static class AddCommand
     private static readonly Option<string[]> s_connections = CommonOptions.Connections();
     private static readonly Option<string> s_regionDirectory = CommonOptions.RegionDirectoryOption();
 
+    private static readonly Option<bool> s_join = new("--join")
+    {
+        Description = "Make one block device of what all the connections export, with a hardware queue for each connection. They have to export the same devices: --device /dev/sda:1+2 at the backend.",
+    };
+
     private static readonly Option<int?> s_id = new("--id")
     {
         Description = "The N of /dev/ublkbN; with several devices the first one's. Default: one that is free.",
@@ -23,7 +28,7 @@ internal static class AddCommand
 
     private static readonly Option<int?> s_depth = new("--depth")
     {
-        Description = $"Requests in flight per device. Default: {BufferLayout.StandardDepth}, or fewer if the buffer is small.",
+        Description = $"Requests in flight per device, and per connection with --join. Default: {BufferLayout.StandardDepth}, or fewer if the buffer is small.",
         HelpName = "N",
     };
 
@@ -57,7 +62,7 @@ internal static class AddCommand
     {
         var command = new Command("add", "Make block devices of the devices that a connection's backend exports, print their paths, and leave a process serving them.")
         {
-            s_connections, s_regionDirectory, s_id, s_depth, s_maxIo, s_applicationMemory, s_readOnly, s_batch, s_recover, s_offsetUnit,
+            s_connections, s_join, s_regionDirectory, s_id, s_depth, s_maxIo, s_applicationMemory, s_readOnly, s_batch, s_recover, s_offsetUnit,
         };
         foreach (Option option in ServingArguments.Options) command.Add(option);
         command.SetAction(parsed => (int)Add(parsed, arguments));
@@ -78,10 +83,12 @@ internal static class AddCommand
         recovers ? RecoverCommand.Waiting(plan => (ServerOptions[])[.. options.Select(connection => OrWaiting(connection, plan))]) : options;
 
     private static ServerOptions OrWaiting(ServerOptions options, RecoveryPlan plan) =>
-        plan.Of(options.Connection, options.RegionDirectory) is { } waiting
+        plan.Of(options.Connections, options.RegionDirectory) is { } waiting
             ? new ServerOptions
             {
-                Connection = waiting.Connection,
+                Connections = waiting.Connections,
+                ConnectionsBefore = options.ConnectionsBefore,
+                ConnectionsInAll = options.ConnectionsInAll,
                 RegionDirectory = waiting.RegionDirectory,
                 Waiting = waiting.Devices,
                 ConnectTimeout = options.ConnectTimeout,
@@ -101,17 +108,23 @@ internal static class AddCommand
 
         int? id = parsed.GetValue(s_id);
         if (id is < 0 or > UblkLimits.LargestId) throw Refuse($"--id {id} is out of range: 0 to {UblkLimits.LargestId}");
-        if (id is not null && connections.Count > 1) throw Refuse("--id needs a single --conn: how many devices a connection has is known only later");
+        bool join = parsed.GetValue(s_join);
+        if (join && connections.Count == 1) throw Refuse("--join needs several --conn: one connection is one queue");
+        if (connections.Count > UblkLimits.MostQueues) throw Refuse($"{connections.Count} connections are too many: {UblkLimits.MostQueues} are the most");
+        if (id is not null && connections.Count > 1 && !join) throw Refuse("--id needs a single --conn, or --join: how many devices a connection has is known only later");
         int? depth = parsed.GetValue(s_depth);
         if (depth is < 1 or > BufferLayout.DeepestQueue) throw Refuse($"--depth {depth} is out of range: 1 to {BufferLayout.DeepestQueue}");
         ulong applicationMemory = ParseApplicationMemory(parsed.GetValue(s_applicationMemory));
+        if (applicationMemory > 0 && join) throw Refuse("--join and --app-memory exclude each other: each of joined connections has a buffer of its own");
         if (applicationMemory > 0 && serving.Patience.Fail != long.MaxValue) throw Refuse(ConnectionOptions.NoTimeoutWithSharedMemory);
         OffsetUnit unit = CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit));
         return
         [
-            .. connections.Select(connection => new ServerOptions
+            .. (join ? [connections] : connections.Select(connection => (IReadOnlyList<ConnectionString>)[connection])).Select((members, index) => new ServerOptions
             {
-                Connection = connection,
+                Connections = new QueueConnections(members),
+                ConnectionsBefore = index,
+                ConnectionsInAll = connections.Count,
                 RegionDirectory = Path.GetFullPath(directory),
                 Id = id ?? -1,
                 Depth = depth,

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
+using MuenBlock.Protocol;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
 
@@ -40,7 +41,7 @@ internal static class ListCommand
         if (devices.Count == 0) return "no ublk devices\n";
         return TextTable.Format(
         [
-            ["DEVICE", "STATE", "SERVER", "SIZE", "BLOCK", "ACCESS", "DEPTH", "TAGS", "MAX-IO", "CONNECTION"],
+            ["DEVICE", "STATE", "SERVER", "SIZE", "BLOCK", "ACCESS", "QUEUES", "DEPTH", "TAGS", "MAX-IO", "CONNECTION"],
             .. devices.Select(device => (string[])
             [
                 device.Path,
@@ -49,6 +50,7 @@ internal static class ListCommand
                 TextTable.Bytes(device.Size),
                 TextTable.Bytes((ulong)device.BlockSize),
                 device.IsReadOnly ? "ro" : "rw",
+                $"{device.Queues}",
                 $"{device.Depth}",
                 device.IsBatched ? "batch" : "single",
                 TextTable.Bytes(device.LargestIo),
@@ -112,6 +114,9 @@ internal static class ListCommand
         if (device.Record is { } record)
         {
             json.WriteString("connection", record.Connection);
+            json.WriteStartArray("connections");
+            foreach (ConnectionString connection in QueueConnections.TryParse(record.Connection)?.Members ?? []) json.WriteStringValue(connection.ToString());
+            json.WriteEndArray();
             json.WriteString("regionDirectory", record.RegionDirectory);
             if (record.ApplicationMemory is { } memory)
             {

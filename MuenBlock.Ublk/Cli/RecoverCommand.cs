@@ -46,7 +46,7 @@ internal static class RecoverCommand
     /// <param name="connection">The connection.</param>
     /// <param name="parsed">A command line that has options of <see cref="ServingArguments"/>.</param>
     internal static IReadOnlyList<string> Arguments(int id, WaitingConnection connection, ParseResult parsed) =>
-        [Verb, $"{id}", "--conn", connection.Connection.ToString(), "--region-dir", connection.RegionDirectory, .. ServingArguments.Given(parsed)];
+        [Verb, $"{id}", "--conn", connection.Connections.ToString(), "--region-dir", connection.RegionDirectory, .. ServingArguments.Given(parsed)];
 
     /// <summary>Takes over connections one after the other. One that cannot be taken over does not keep the others from being.</summary>
     /// <param name="ids">The devices.</param>
@@ -112,7 +112,7 @@ internal static class RecoverCommand
         foreach ((int id, WaitingConnection connection) in found)
         {
             ExitCode ended = serving.Foreground
-                ? Serve(parsed, id, [connection.Connection], connection.RegionDirectory)
+                ? Serve(parsed, id, connection.Connections.Members, connection.RegionDirectory)
                 : BackgroundServer.Launch(Arguments(id, connection, parsed));
             if (ended != ExitCode.Success) code = ended;
         }
@@ -135,7 +135,8 @@ internal static class RecoverCommand
         [
             new ServerOptions
             {
-                Connection = waiting.Connection,
+                Connections = waiting.Connections,
+                ConnectionsInAll = waiting.Connections.Count,
                 RegionDirectory = waiting.RegionDirectory,
                 Waiting = waiting.Devices,
                 ConnectTimeout = serving.ConnectTimeout,
@@ -152,7 +153,7 @@ internal static class RecoverCommand
     {
         Option<string[]> option = CommonOptions.Connections();
         option.Required = false;
-        option.Description = "The connection that the devices were added with, where their records are lost. May repeat, or hold several separated by commas.";
+        option.Description = "The connection that the devices were added with, where their records are lost; of a joined device all of them, one after another. May repeat, or hold several separated by commas.";
         return option;
     }
 }

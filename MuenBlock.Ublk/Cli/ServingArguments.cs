@@ -20,6 +20,7 @@ internal sealed class ServingArguments
     private static readonly Option<string> s_eventDirectory = CommonOptions.EventDirectoryOption();
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
     private static readonly Option<string> s_spin = CommonOptions.SpinOption();
+    private static readonly Option<string> s_cpus = CommonOptions.CpusOption(hasQueues: true);
     private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
     private static readonly Option<string> s_sandbox = CommonOptions.SandboxOption();
     private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
@@ -46,14 +47,14 @@ internal sealed class ServingArguments
     };
 
     // What a successor goes on with. A time-out, a log and a directory are chosen anew.
-    private static readonly Option[] s_recorded = [s_ioTimeout, s_wait, s_spin, s_stallWarning, s_sandbox, s_logLevel];
+    private static readonly Option[] s_recorded = [s_ioTimeout, s_wait, s_spin, s_cpus, s_stallWarning, s_sandbox, s_logLevel];
 
     private ServingArguments()
     {
     }
 
     /// <summary>The options, for the verbs that have them.</summary>
-    public static IReadOnlyList<Option> Options { get; } = [s_connectTimeout, s_ioTimeout, s_foreground, s_logFile, s_eventDirectory, s_wait, s_spin, s_stallWarning, s_sandbox, s_logLevel];
+    public static IReadOnlyList<Option> Options { get; } = [s_connectTimeout, s_ioTimeout, s_foreground, s_logFile, s_eventDirectory, s_wait, s_spin, s_cpus, s_stallWarning, s_sandbox, s_logLevel];
 
     /// <summary>Where the events of channels are; null if there are none.</summary>
     public required string? EventDirectory { get; init; }
@@ -66,6 +67,9 @@ internal sealed class ServingArguments
 
     /// <summary>How long to look for work before sleeping.</summary>
     public required TimeSpan Spin { get; init; }
+
+    /// <summary>On which CPUs the connections' threads run.</summary>
+    public required CpuChoice Cpus { get; init; }
 
     /// <summary>How long I/O may take.</summary>
     public required Patience Patience { get; init; }
@@ -104,6 +108,7 @@ internal sealed class ServingArguments
             EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory)),
             Wait = CommonOptions.ParseWait(Value(s_wait)),
             Spin = CommonOptions.ParseSpin(Value(s_spin)),
+            Cpus = CpuChoice.Parse(Value(s_cpus), hasQueues: true),
             Patience = ParsePatience(SourceOf(s_ioTimeout).GetValue(s_ioTimeout), Value(s_stallWarning)),
             Sandbox = CommonOptions.ParseSandbox(Value(s_sandbox)),
             LogLevel = CommonOptions.ParseLogLevel(Value(s_logLevel)),
@@ -124,7 +129,7 @@ internal sealed class ServingArguments
 
     /// <summary>How a connection is used.</summary>
     /// <param name="unit">What its offsets count.</param>
-    public ConnectionOptions Serving(OffsetUnit unit) => new(unit, Wait, Spin, Patience) { EventDirectory = EventDirectory };
+    public ConnectionOptions Serving(OffsetUnit unit) => new(unit, Wait, Spin, Patience) { EventDirectory = EventDirectory, Cpus = Cpus };
 
     private static bool IsGiven(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
 

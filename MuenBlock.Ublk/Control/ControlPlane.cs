@@ -195,6 +195,19 @@ internal sealed partial class ControlPlane : IDisposable
         return info;
     }
 
+    /// <summary>The CPUs whose requests go to a hardware queue (GET_QUEUE_AFFINITY), in order; some may be offline.</summary>
+    /// <param name="id">The device.</param>
+    /// <param name="queue">The queue.</param>
+    public IReadOnlyList<int> GetQueueAffinity(int id, int queue)
+    {
+        const int bitsInByte = 8;
+
+        // The driver writes as many bytes as its kernel's largest set has, which may be more than there are CPUs.
+        byte[] mask = new byte[ControlThread.MostData];
+        Run(UblkCommands.GetQueueAffinity, id, mask, (ulong)queue, Deadline);
+        return [.. Enumerable.Range(0, mask.Length * bitsInByte).Where(cpu => (mask[cpu / bitsInByte] & (1 << (cpu % bitsInByte))) != 0)];
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -23,8 +23,8 @@ internal enum CommandEnd
 /// </summary>
 internal sealed unsafe class ControlThread
 {
-    /// <summary>The most bytes that a command reads or writes: <see cref="DeviceParameters"/> behind a device's path, with room to spare.</summary>
-    public const int MostData = 256;
+    /// <summary>The most bytes that a command reads or writes: a set of the most CPUs that a kernel is built for (8192, MAXSMP).</summary>
+    public const int MostData = 1024;
 
     // A command that can be cancelled ends at once; this is for a busy machine.
     private static readonly TimeSpan s_cancelling = TimeSpan.FromSeconds(1);

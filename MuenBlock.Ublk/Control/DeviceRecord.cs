@@ -27,10 +27,10 @@ internal sealed record DeviceRecord
     /// <summary>The serving process.</summary>
     public required int Pid { get; init; }
 
-    /// <summary>The connection string.</summary>
+    /// <summary>The connection string; those of joined connections separated by commas, in the order of their queues.</summary>
     public required string Connection { get; init; }
 
-    /// <summary>Where the connection's regions are.</summary>
+    /// <summary>Where the connections' regions are.</summary>
     public required string RegionDirectory { get; init; }
 
     /// <summary>The device's id on the connection.</summary>

@@ -10,7 +10,7 @@ namespace MuenBlock.Ublk.Control;
 /// what must not be guessed when another server takes it over: what offsets count, and whether a connection is the one that it was added with.
 /// <list type="table">
 /// <item><term>bits 32 to 63</term><description>the mark, "MUEN"</description></item>
-/// <item><term>bits 9 to 31</term><description>a fingerprint of the connection's regions</description></item>
+/// <item><term>bits 9 to 31</term><description>a fingerprint of the connection's regions, or of all joined connections'</description></item>
 /// <item><term>bit 8</term><description>whether offsets are bytes</description></item>
 /// <item><term>bits 0 to 7</term><description>the device's id on the connection</description></item>
 /// </list>
@@ -26,7 +26,7 @@ internal static class Ownership
     /// <summary>What a device of ours is marked with.</summary>
     /// <param name="device">Its id on the connection.</param>
     /// <param name="unit">What offsets count on the connection.</param>
-    /// <param name="connection">The connection's <see cref="Fingerprint"/>.</param>
+    /// <param name="connection">The connection's fingerprint.</param>
     public static ulong Mark(byte device, OffsetUnit unit, uint connection) =>
         Magic << MagicShift | (ulong)(connection & ConnectionMask) << ConnectionShift | (unit == OffsetUnit.Bytes ? BytesFlag : 0) | device;
 
@@ -39,13 +39,28 @@ internal static class Ownership
     /// <summary>What offsets count on the connection of a device of ours.</summary>
     public static OffsetUnit Unit(in DeviceInfo info) => (info.ServerFlags & BytesFlag) != 0 ? OffsetUnit.Bytes : OffsetUnit.Sectors;
 
-    /// <summary>The fingerprint of the connection that a device of ours was added with.</summary>
+    /// <summary>The fingerprint of the connections that a device of ours was added with.</summary>
     public static uint Connection(in DeviceInfo info) => (uint)(info.ServerFlags >> ConnectionShift) & ConnectionMask;
 
-    /// <summary>23 bits of a connection: the names of its regions and where they are. What differs in them is another connection.</summary>
+    /// <summary>
+    /// 23 bits of a connection: the names of its regions and where they are. What differs in them is another connection. Joined ones have
+    /// one for all of them, whatever their order: which of them is which queue makes no difference to a device that is taken over.
+    /// </summary>
+    /// <param name="connections">The connections.</param>
+    /// <param name="regionDirectory">The directory of their regions.</param>
+    public static uint Fingerprint(QueueConnections connections, string regionDirectory)
+    {
+        uint hash = 0;
+        foreach (ConnectionString connection in connections.Members) hash += Hash(connection, regionDirectory);
+        return (hash ^ (hash >> (MagicShift - ConnectionShift))) & ConnectionMask;
+    }
+
+    /// <summary>23 bits of a connection that is not joined with others.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="regionDirectory">The directory of its regions.</param>
-    public static uint Fingerprint(ConnectionString connection, string regionDirectory)
+    public static uint Fingerprint(ConnectionString connection, string regionDirectory) => Fingerprint(new QueueConnections(connection), regionDirectory);
+
+    private static uint Hash(ConnectionString connection, string regionDirectory)
     {
         // FNV-1a (draft-eastlake-fnv), folded: the kernel keeps it longer than a program runs, so it must not depend on the runtime.
         const uint basis = 2166136261;
@@ -54,6 +69,6 @@ internal static class Ownership
         uint hash = basis;
         foreach (byte value in Encoding.UTF8.GetBytes($"{directory}\0{connection.Request}\0{connection.Response}\0{connection.Buffer}"))
             hash = (hash ^ value) * prime;
-        return (hash ^ (hash >> (MagicShift - ConnectionShift))) & ConnectionMask;
+        return hash;
     }
 }

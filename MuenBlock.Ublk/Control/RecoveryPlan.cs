@@ -5,13 +5,13 @@ using MuenBlock.Protocol.Regions;
 
 namespace MuenBlock.Ublk.Control;
 
-/// <summary>The devices of a connection that wait for a server. One process takes over all of them: a connection has one client.</summary>
-/// <param name="Connection">The connection.</param>
-/// <param name="RegionDirectory">Where its regions are.</param>
+/// <summary>The devices of a connection, or of joined ones, that wait for a server. One process takes over all of them: a connection has one client.</summary>
+/// <param name="Connections">The connections.</param>
+/// <param name="RegionDirectory">Where their regions are.</param>
 /// <param name="Unit">What offsets count on it.</param>
 /// <param name="Record">The record of one of the devices; null if they are all lost.</param>
 /// <param name="Devices">The devices, in the order of their ids on the connection.</param>
-internal sealed record WaitingConnection(ConnectionString Connection, string RegionDirectory, OffsetUnit Unit, DeviceRecord? Record, IReadOnlyList<DeviceInfo> Devices);
+internal sealed record WaitingConnection(QueueConnections Connections, string RegionDirectory, OffsetUnit Unit, DeviceRecord? Record, IReadOnlyList<DeviceInfo> Devices);
 
 /// <summary>
 /// Finds out what is to be taken over after the death of a server: which devices wait, and what connection they belong to. The kernel
@@ -33,27 +33,28 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
             && (DeviceSummary.Waits(info) || (info.State == DeviceState.Live && !IsServed(info)))),
     ];
 
-    /// <summary>A connection's devices that wait.</summary>
-    /// <param name="connection">The connection.</param>
-    /// <param name="directory">Where its regions are.</param>
+    /// <summary>The devices of a connection, or of joined ones, that wait.</summary>
+    /// <param name="connections">The connections.</param>
+    /// <param name="directory">Where their regions are.</param>
     /// <returns>The devices; null if none waits.</returns>
-    public WaitingConnection? Of(ConnectionString connection, string directory)
+    public WaitingConnection? Of(QueueConnections connections, string directory)
     {
-        uint fingerprint = Ownership.Fingerprint(connection, directory);
-        int first = Candidates().FirstOrDefault(id => control.TryGetInfo(id) is { } info && Ownership.Connection(info) == fingerprint, -1);
-        return first < 0 ? null : Of(first, [connection], directory);
+        uint fingerprint = Ownership.Fingerprint(connections, directory);
+        int first = Candidates().FirstOrDefault(
+            id => control.TryGetInfo(id) is { } info && info.HardwareQueues == connections.Count && Ownership.Connection(info) == fingerprint, -1);
+        return first < 0 ? null : Of(first, connections.Members, directory);
     }
 
     /// <summary>The connection of a device that waits, or is about to, with all of that connection's devices.</summary>
     /// <param name="id">The device.</param>
-    /// <param name="given">Connections that were named; the device's own may be among them.</param>
+    /// <param name="given">Connections that were named; the device's own may be among them, joined ones one after another.</param>
     /// <param name="directory">The region directory that was named, or null.</param>
     /// <exception cref="ProgramException">It does not wait, or what it belongs to is not known.</exception>
     public WaitingConnection Of(int id, IReadOnlyList<ConnectionString> given, string? directory)
     {
         DeviceInfo named = Await(id);
         DeviceRecord? record = machine.TryLoadRecord(id);
-        (ConnectionString connection, string found) = Identify(named, record, given, directory);
+        (QueueConnections connections, string found) = Identify(named, record, given, directory);
 
         // Its siblings have lost the same server. One whose record is lost is found all the same.
         var devices = new List<DeviceInfo> { named };
@@ -68,10 +69,10 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
         foreach (IGrouping<byte, DeviceInfo> same in devices.GroupBy(info => Ownership.DeviceIndex(info)).Where(group => group.Count() > 1))
         {
             string paths = string.Join(" and ", same.Select(info => $"/dev/ublkb{info.DeviceId}"));
-            throw new ProgramException(ExitCode.Busy, $"{paths} both are device {same.Key} of connection {connection}: delete one of them ('muenblock-ublk del --force')");
+            throw new ProgramException(ExitCode.Busy, $"{paths} both are device {same.Key} of {Describe(connections)}: delete one of them ('muenblock-ublk del --force')");
         }
 
-        return new WaitingConnection(connection, found, Ownership.Unit(named), record, [.. devices.OrderBy(info => Ownership.DeviceIndex(info))]);
+        return new WaitingConnection(connections, found, Ownership.Unit(named), record, [.. devices.OrderBy(info => Ownership.DeviceIndex(info))]);
     }
 
     /// <summary>What devices of one connection belong to, without changing anything.</summary>
@@ -81,42 +82,39 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
     public static WaitingConnection Identify(IReadOnlyList<DeviceInfo> devices, IRecoveryMachine machine)
     {
         DeviceRecord? record = devices.Select(info => machine.TryLoadRecord((int)info.DeviceId)).OfType<DeviceRecord>().FirstOrDefault();
-        (ConnectionString connection, string directory) = Identify(devices[0], record, [], directory: null);
-        return new WaitingConnection(connection, directory, Ownership.Unit(devices[0]), record, devices);
+        (QueueConnections connections, string directory) = Identify(devices[0], record, [], directory: null);
+        return new WaitingConnection(connections, directory, Ownership.Unit(devices[0]), record, devices);
     }
 
-    private static (ConnectionString Connection, string Directory) Identify(in DeviceInfo info, DeviceRecord? record, IReadOnlyList<ConnectionString> given, string? directory)
+    private static string Describe(QueueConnections connections) => $"connection{(connections.Count > 1 ? "s" : string.Empty)} {connections}";
+
+    private static (QueueConnections Connections, string Directory) Identify(in DeviceInfo info, DeviceRecord? record, IReadOnlyList<ConnectionString> given, string? directory)
     {
         string where = directory ?? record?.RegionDirectory ?? RegionDirectory.Default();
-        foreach (ConnectionString connection in (ConnectionString[])[.. given, .. Recorded(record)])
+        QueueConnections[] recorded = record is not null && QueueConnections.TryParse(record.Connection) is { } known ? [known] : [];
+        foreach (QueueConnections connections in Runs(given, info.HardwareQueues).Concat(recorded))
         {
-            if (Ownership.Fingerprint(connection, where) == Ownership.Connection(info)) return (connection, Path.GetFullPath(where));
+            if (connections.Count == info.HardwareQueues && Ownership.Fingerprint(connections, where) == Ownership.Connection(info))
+                return (connections, Path.GetFullPath(where));
         }
 
         uint id = info.DeviceId;
+        string joined = info.HardwareQueues > 1 ? $" (it has {info.HardwareQueues} queues: name as many connections, one after another)" : string.Empty;
         if (given.Count > 0 || directory is not null)
         {
             throw new ProgramException(
                 ExitCode.Usage,
-                $"/dev/ublkb{id} was added with another connection than {string.Join(" or ", given.Concat(Recorded(record)).Distinct())} in {where}: name the --conn and the --region-dir that it was added with");
+                $"/dev/ublkb{id} was added with another connection than {string.Join(" or ", given.Select(connection => $"{connection}").Concat(recorded.Select(connections => $"{connections}")).Distinct(StringComparer.Ordinal))} in {where}: name the --conn and the --region-dir that it was added with{joined}");
         }
 
         throw new ProgramException(
             ExitCode.Resource,
-            $"what /dev/ublkb{id} belongs to is not known, as its record in {DeviceRecord.Directory} is lost or damaged: name its connection again, 'muenblock-ublk recover {id} --conn CONNECTION [--region-dir DIR]'");
+            $"what /dev/ublkb{id} belongs to is not known, as its record in {DeviceRecord.Directory} is lost or damaged: name its connection again, 'muenblock-ublk recover {id} --conn CONNECTION [--region-dir DIR]'{joined}");
     }
 
-    private static IReadOnlyList<ConnectionString> Recorded(DeviceRecord? record)
-    {
-        try
-        {
-            return record is null ? [] : [ConnectionString.Parse(record.Connection)];
-        }
-        catch (ProgramException)
-        {
-            return []; // damaged: as good as lost
-        }
-    }
+    // The connections of a device with several queues are named one after another.
+    private static IEnumerable<QueueConnections> Runs(IReadOnlyList<ConnectionString> given, int queues) =>
+        Enumerable.Range(0, Math.Max(0, given.Count - queues + 1)).Select(first => new QueueConnections([.. given.Skip(first).Take(queues)]));
 
     /// <summary>Waits until a device whose server has died is ready to be taken over.</summary>
     private DeviceInfo Await(int id)

@@ -140,7 +140,7 @@ internal sealed unsafe class BatchQueue : IDisposable
         entry.BufferGroup = (ushort)_queue.Index;
         entry.Flags = flags | EntryFlags.BufferSelect;
         entry.UserData = UserData(Operation.Fetch);
-        entry.Command<BatchIo>() = new BatchIo { ElementBytes = sizeof(ushort) };
+        entry.Command<BatchIo>() = new BatchIo { QueueId = _queue.Number, ElementBytes = sizeof(ushort) };
     }
 
     /// <inheritdoc/>
@@ -160,7 +160,7 @@ internal sealed unsafe class BatchQueue : IDisposable
         entry.Length = (uint)(count * sizeof(BatchElement));
         entry.Flags = flags;
         entry.UserData = UserData(operation);
-        entry.Command<BatchIo>() = new BatchIo { Elements = (ushort)count, ElementBytes = (byte)sizeof(BatchElement), Flags = BatchFlags.BufferAddress };
+        entry.Command<BatchIo>() = new BatchIo { QueueId = _queue.Number, Elements = (ushort)count, ElementBytes = (byte)sizeof(BatchElement), Flags = BatchFlags.BufferAddress };
     }
 
     private ulong UserData(Operation operation) => Mark + ((ulong)operation << OperationShift) + (ulong)_queue.Index;

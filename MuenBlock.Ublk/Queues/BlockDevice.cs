@@ -15,6 +15,8 @@ internal sealed class BlockDevice
     // The driver's queue of tags to be told of has two places at least (kfifo_alloc): with a depth of 1 it refuses the device.
     private const int LeastBatchDepth = 2;
 
+    private const int RemindMilliseconds = 1_000; // see ControlPlane.Stop
+
     // A discard's length is 32 bits in the table of I/Os; a round number below that.
     private const ulong LargestDiscard = 1u << 31;
 
@@ -22,13 +24,14 @@ internal sealed class BlockDevice
 
     private readonly ControlPlane _control;
 
-    private BlockDevice(ControlPlane control, in DeviceInfo info, DeviceQueue queue, ulong size)
+    private BlockDevice(ControlPlane control, in DeviceInfo info, DeviceQueue[] queues, ulong size)
     {
         _control = control;
         Id = (int)info.DeviceId;
         SharesMemory = info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy);
         IsRecoverable = (info.Flags & ControlPlane.Recoverable) == ControlPlane.Recoverable;
-        Queue = queue;
+        Device = Ownership.DeviceIndex(info);
+        Queues = queues;
         Size = size;
     }
 
@@ -38,8 +41,14 @@ internal sealed class BlockDevice
     /// <summary>The device that applications open.</summary>
     public string Path => $"/dev/ublkb{Id}";
 
-    /// <summary>Its hardware queue.</summary>
-    public DeviceQueue Queue { get; }
+    /// <summary>Its id on the connection.</summary>
+    public ushort Device { get; }
+
+    /// <summary>Its hardware queues, one for each connection.</summary>
+    public DeviceQueue[] Queues { get; }
+
+    /// <summary>Whether the threads of all its queues have let go of it.</summary>
+    public bool IsClosed => Array.TrueForAll(Queues, static queue => queue.Closed.IsSet);
 
     /// <summary>Bytes.</summary>
     public ulong Size { get; }
@@ -53,6 +62,7 @@ internal sealed class BlockDevice
     /// <summary>Adds a device, which nobody can use before <see cref="Start"/>.</summary>
     /// <param name="control">The control device.</param>
     /// <param name="wanted">The id that it should have; -1 for any.</param>
+    /// <param name="queues">How many hardware queues it gets.</param>
     /// <param name="mark">What it is marked with, see <see cref="Ownership"/>.</param>
     /// <param name="index">Its place among those that are served.</param>
     /// <param name="geometry">What the server said of it.</param>
@@ -62,7 +72,7 @@ internal sealed class BlockDevice
     /// <param name="batch">Whether its tags come and go in batches; null where the driver can.</param>
     /// <exception cref="ProgramException">It could not be added, or not as it was wanted.</exception>
     public static unsafe BlockDevice Add(
-        ControlPlane control, int wanted, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared, bool? batch)
+        ControlPlane control, int wanted, int queues, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared, bool? batch)
     {
         if (batch == true && layout.Depth < LeastBatchDepth)
             throw new ProgramException(ExitCode.Usage, $"--batch on needs a depth of {LeastBatchDepth} or more, and it is {layout.Depth}: leave the option out");
@@ -70,7 +80,7 @@ internal sealed class BlockDevice
         DeviceInfo info = control.Add(new DeviceInfo
         {
             DeviceId = (uint)wanted,
-            HardwareQueues = 1,
+            HardwareQueues = (ushort)queues,
             QueueDepth = (ushort)layout.Depth,
             LargestIoBytes = layout.LargestSlotIo,
             Flags = (batched ? control.BatchFeatures : control.RecoveryFeatures) | (shared is null ? 0 : UblkFeatures.SharedMemoryZeroCopy),
@@ -82,6 +92,10 @@ internal sealed class BlockDevice
         {
             if (batch == true && (info.Flags & UblkFeatures.BatchIo) == 0)
                 throw new ProgramException(ExitCode.Environment, "--batch on: this kernel's driver has no BATCH_IO, which came with Linux 7.0 ('muenblock-ublk features'); leave the option out");
+
+            // The driver gives fewer without a word. A connection without a queue would be a promise not kept.
+            if (info.HardwareQueues != queues)
+                throw new ProgramException(ExitCode.Usage, $"{queues} connections are too many to join here: ublk gives a device no more queues than the machine has CPUs, {info.HardwareQueues}");
             control.SetParameters(id, Parameters(geometry, layout, readOnly, shared is not null));
             if (shared is not null && control.RegisterMemory(id, (ulong)shared.Memory, shared.Length) != 0)
                 throw new ProgramException(ExitCode.Kernel, $"the driver gave the first memory of /dev/ublkb{id} another index than 0: report it with the kernel's version");
@@ -108,10 +122,34 @@ internal sealed class BlockDevice
     /// <summary>Makes the device usable. Its tags are being fetched. The kernel reads its partition table meanwhile, or soon after (since 7.x).</summary>
     public void Start() => _control.Start(Id, Environment.ProcessId);
 
-    /// <summary>Ends the device: what is in flight completes, then its queue is aborted. The connection thread must be running.</summary>
+    /// <summary>Ends the device: what is in flight completes, then its queues are aborted. The connection threads must be running.</summary>
     public void Stop() => _control.Stop(Id);
 
-    /// <summary>Removes the device, whose queue was closed.</summary>
+    /// <summary>Closes its queues. No thread uses them.</summary>
+    public void Close()
+    {
+        foreach (DeviceQueue queue in Queues) queue.Dispose();
+    }
+
+    /// <summary>Waits until the threads of its queues have let go of it.</summary>
+    /// <param name="patience">How long.</param>
+    /// <returns>False if it took longer.</returns>
+    public bool AwaitClosed(TimeSpan patience)
+    {
+        long deadline = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        foreach (DeviceQueue queue in Queues)
+        {
+            while (!queue.Closed.Wait((int)Math.Clamp(deadline - Environment.TickCount64, 0, RemindMilliseconds)))
+            {
+                if (Environment.TickCount64 >= deadline) return false;
+                if (queue.IsBatched) Stop();
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Removes the device, whose queues were closed.</summary>
     public void Delete() => _control.Delete(Id);
 
     private static DeviceParameters Parameters(in DeviceGeometry geometry, BufferLayout layout, bool readOnly, bool shares)

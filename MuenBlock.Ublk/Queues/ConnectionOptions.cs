@@ -1,4 +1,5 @@
 using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Signals;
 using MuenBlock.Ublk.Session;
 
@@ -17,4 +18,7 @@ internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, T
 
     /// <summary>Where the events of channels are; null if there are none.</summary>
     public string? EventDirectory { get; init; }
+
+    /// <summary>On which CPUs the connections' threads run.</summary>
+    public CpuChoice Cpus { get; init; } = CpuChoice.Any;
 }

@@ -48,6 +48,15 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(24, LogLevel.Warning, "connection {Connection}: session dropped, rule OnlyItsWriterChangesAChannel: the request channel's header was overwritten; it begins anew")]
     private static partial void LogOverwritten(ILogger log, uint connection);
 
+    [LoggerMessage(27, LogLevel.Error, "connection {Connection}: I/O waits, rule {Rule}: let the backend export the same disks on all connections that are joined")]
+    private static partial void LogDisagrees(ILogger log, uint connection, string rule);
+
+    [LoggerMessage(25, LogLevel.Information, "connection {Connection}: its thread runs on CPU {Cpus}")]
+    private static partial void LogPinned(ILogger log, uint connection, string cpus);
+
+    [LoggerMessage(26, LogLevel.Warning, "connection {Connection}: its thread cannot be kept on CPU {Cpus}, and runs on any")]
+    private static partial void LogNotPinned(ILogger log, uint connection, string cpus);
+
     [LoggerMessage(19, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);
 

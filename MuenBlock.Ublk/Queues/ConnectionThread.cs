@@ -22,6 +22,7 @@ internal sealed partial class ConnectionThread : IDisposable
 
     private readonly ConnectionRegions _regions;
     private readonly ConnectionOptions _options;
+    private readonly JoinedSessions.Member? _joined;
     private readonly ILogger _log;
     private readonly Thread _thread;
     private readonly Action _ended;
@@ -33,13 +34,15 @@ internal sealed partial class ConnectionThread : IDisposable
     private volatile string? _state;
     private DeviceGeometry[] _devices = [];
 
-    /// <summary>Prepares the connection. <see cref="Connect"/> begins.</summary>
+    /// <summary>Prepares the connection. <see cref="Begin"/> begins.</summary>
     /// <param name="regions">Its regions.</param>
     /// <param name="options">How it is used.</param>
+    /// <param name="joined">Its session among those of joined connections, or null.</param>
     /// <param name="log">Where to log.</param>
     /// <param name="ended">Called on the thread when it ends, for whatever reason.</param>
-    public ConnectionThread(ConnectionRegions regions, ConnectionOptions options, ILogger log, Action ended)
+    public ConnectionThread(ConnectionRegions regions, ConnectionOptions options, JoinedSessions.Member? joined, ILogger log, Action ended)
     {
+        _joined = joined;
         _ended = ended;
         _regions = regions;
         _options = options;
@@ -56,13 +59,15 @@ internal sealed partial class ConnectionThread : IDisposable
     /// <summary>What the server can do beyond muenblock 2.0, as it said when it was met.</summary>
     public PeerFeatures ServerFeatures { get; private set; }
 
-    /// <summary>Starts the thread and waits until the server has told what it has.</summary>
+    /// <summary>Starts the thread, which greets the server.</summary>
+    public void Begin() => _thread.Start();
+
+    /// <summary>Waits until the server has told what it has.</summary>
     /// <param name="deadline">Until when, in <see cref="Environment.TickCount64"/>'s milliseconds.</param>
     /// <returns>The devices; the index is the id on the connection.</returns>
     /// <exception cref="ProgramException">No server answered, or none that can be used.</exception>
     public IReadOnlyList<DeviceGeometry> Connect(long deadline)
     {
-        _thread.Start();
         bool greeted = _greeted.Wait((int)Math.Clamp(deadline - Environment.TickCount64, 0, int.MaxValue));
         if (_failure is ProgramException) throw _failure;
         if (_failure is not null) throw new ProgramException(ExitCode.Environment, $"connection {_regions.Name.Id}: {_failure.Message}", _failure);
@@ -78,11 +83,12 @@ internal sealed partial class ConnectionThread : IDisposable
 
     /// <summary>Hands over the devices. From now on their tags are fetched, and the thread ends when all of them have ended.</summary>
     /// <param name="layout">How the buffer is cut.</param>
-    /// <param name="queues">A queue for each device that is served.</param>
+    /// <param name="queues">Its queue of each device that is served; all have the same number.</param>
     /// <param name="bounce">What stands in for the buffer where the driver cannot reach it, or null. It outlives the thread.</param>
-    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues, BounceBuffer? bounce)
+    /// <param name="cpus">On which CPUs the thread runs from now on; any, if there are none.</param>
+    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues, BounceBuffer? bounce, IReadOnlyList<int> cpus)
     {
-        _assignment = new Assignment(layout, [.. queues], bounce);
+        _assignment = new Assignment(layout, [.. queues], bounce, cpus);
         _control.Signal();
     }
 
@@ -140,7 +146,7 @@ internal sealed partial class ConnectionThread : IDisposable
         }
     }
 
-    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues, BounceBuffer? Bounce);
+    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues, BounceBuffer? Bounce, IReadOnlyList<int> Cpus);
 
     /// <summary>What the thread works with: made by it, used by it alone.</summary>
     private sealed class Loop : ISessionEvents
@@ -216,7 +222,8 @@ internal sealed partial class ConnectionThread : IDisposable
                 (int)Epoch.New(),
                 this,
                 new ChannelRequests(_requests, _signal),
-                new ForwardedCompletions(_completions))
+                new ForwardedCompletions(_completions),
+                owner._joined)
             {
                 Patience = owner._options.Patience,
             };
@@ -278,6 +285,11 @@ internal sealed partial class ConnectionThread : IDisposable
             if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Peer, $"connection {_id}: the server broke a rule: {rule}");
             _owner._greeted.Set();
             if (_budget.Allows()) LogRefused(_log, _id, rule);
+        }
+
+        void ISessionEvents.Disagrees(string rule)
+        {
+            if (_budget.Allows()) LogDisagrees(_log, _id, rule);
         }
 
         void ISessionEvents.NoAnswer(RequestKind question, ushort device)
@@ -496,12 +508,13 @@ internal sealed partial class ConnectionThread : IDisposable
         private unsafe void Take(Assignment assignment)
         {
             _assigned = true;
+            if (assignment.Cpus.Count > 0) Pin(assignment.Cpus);
             _queues = assignment.Queues;
             _open = _queues.Length;
             _layout = assignment.Layout;
             _depth = assignment.Layout.Depth;
             if (assignment.Bounce is null) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);
-            _commands = new QueueCommands(_ring, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, new GatheringQueues(_queues), _elsewhere);
+            _commands = new QueueCommands(_ring, _queues[0].Number, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, new GatheringQueues(_queues), _elsewhere);
             _completions.Commands = _commands;
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
             foreach (DeviceQueue queue in _queues)
@@ -513,6 +526,12 @@ internal sealed partial class ConnectionThread : IDisposable
 
             _meter.Restart();
             _path.Restart(_signal.Sleeps, _signal.Wakes);
+        }
+
+        private void Pin(IReadOnlyList<int> cpus)
+        {
+            if (CpuChoice.PinThisThread(cpus)) LogPinned(_log, _id, CpuChoice.Describe(cpus));
+            else LogNotPinned(_log, _id, CpuChoice.Describe(cpus));
         }
 
         private void Close(DeviceQueue queue)

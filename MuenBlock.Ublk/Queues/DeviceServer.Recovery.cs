@@ -13,14 +13,14 @@ internal sealed partial class DeviceServer
 {
     private const int SectorShift = 9;
 
-    private void TakeOver(ServerOptions options, IReadOnlyList<DeviceGeometry> geometries)
+    private void TakeOver(ServerOptions options, DeviceGeometry[] geometries)
     {
         var sizes = new ulong[options.Waiting.Count];
         for (int i = 0; i < sizes.Length; i++) sizes[i] = CheckAgainst(options.Waiting[i], geometries);
         DeviceInfo first = options.Waiting[0];
         if (options.Waiting.Any(info => info.QueueDepth != first.QueueDepth || info.LargestIoBytes != first.LargestIoBytes))
-            throw new ProgramException(ExitCode.Resource, $"the devices that wait on connection {options.Connection.Id} were not added together: delete some of them ('muenblock-ublk list' shows them)");
-        var layout = BufferLayout.Keep(_regions.Buffer.Length, sizes.Length, _thread.MostInFlight, MergesByBytes(options), first.QueueDepth, first.LargestIoBytes);
+            throw new ProgramException(ExitCode.Resource, $"the devices that wait on {options.Connections.Name} were not added together: delete some of them ('muenblock-ublk list' shows them)");
+        var layout = BufferLayout.Keep(BufferLength, sizes.Length, MostInFlight, MergesByBytes(options), first.QueueDepth, first.LargestIoBytes);
 
         if (options.Serving.Patience.Fail != long.MaxValue && options.Waiting.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)))
             throw new ProgramException(ExitCode.Usage, ConnectionOptions.NoTimeoutWithSharedMemory);
@@ -28,24 +28,25 @@ internal sealed partial class DeviceServer
         // The driver lets only one process at a time have a character device, so nobody else can be half-way through the same.
         foreach (DeviceInfo info in options.Waiting) _control.StartRecovery((int)info.DeviceId);
         for (int index = 0; index < sizes.Length; index++) _devices.Add(BlockDevice.Adopt(_control, options.Waiting[index], index, sizes[index]));
-        Assign(layout);
+        Assign(layout, options);
         foreach (BlockDevice device in _devices)
         {
             device.Resume();
-            LogTakenOver(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo, Tags(device));
+            LogTakenOver(_log, device.Path, device.Device, device.Size, layout.Depth, layout.LargestSlotIo);
+            LogQueues(device, options);
         }
     }
 
     /// <summary>A server must have what the kernel was promised. More is no harm; less would lose data.</summary>
     /// <returns>The device's size in bytes, as the kernel knows it.</returns>
-    private ulong CheckAgainst(in DeviceInfo info, IReadOnlyList<DeviceGeometry> geometries)
+    private ulong CheckAgainst(in DeviceInfo info, DeviceGeometry[] geometries)
     {
         int id = (int)info.DeviceId;
         int device = Ownership.DeviceIndex(info);
         BasicParameters known = _control.GetParameters(id).Basic;
         ulong size = known.DeviceSectors << SectorShift;
         uint block = 1u << known.LogicalBlockShift;
-        string? difference = device >= geometries.Count || geometries[device].Blocks == 0 ? $"the server has no device {device} any more"
+        string? difference = device >= geometries.Length || geometries[device].Blocks == 0 ? $"the server has no device {device} any more"
             : geometries[device].BlockLength != block ? $"device {device} of the server has blocks of {geometries[device].BlockLength} bytes instead of {block}"
             : geometries[device].Size < size ? $"device {device} of the server has {geometries[device].Size} bytes instead of {size}"
             : geometries[device].MostBytes < info.LargestIoBytes ? $"device {device} of the server takes I/O of {geometries[device].MostBytes} bytes instead of {info.LargestIoBytes}"

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using MuenBlock.Protocol;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
@@ -8,7 +9,7 @@ using MuenBlock.Ublk.Session;
 namespace MuenBlock.Ublk.Queues;
 
 /// <summary>
-/// The block devices of a connection, from the first greeting to the last deletion, or until they are left to another server. There are
+/// The block devices of a connection, or of joined ones, from the first greeting to the last deletion, or until they are left to another server. There are
 /// two ways in, and both greet the server first: its answer to the Reset says that nothing of an earlier session touches the buffer any more (I6),
 /// and only then may the driver copy into it.
 /// </summary>
@@ -19,76 +20,68 @@ internal sealed partial class DeviceServer : IDisposable
     private const UblkFeatures CopiesByAddress = UblkFeatures.BatchIo;
 
     private static readonly TimeSpan s_closePatience = TimeSpan.FromSeconds(30); // for the last I/O of a device that was stopped
-    private static readonly TimeSpan s_remindEvery = TimeSpan.FromSeconds(1); // see ControlPlane.Stop
     private static readonly TimeSpan s_successorPatience = TimeSpan.FromSeconds(10); // a killed client's files are closed within milliseconds
 
     private readonly ControlPlane _control;
-    private readonly ConnectionRegions _regions;
-    private readonly ConnectionThread _thread;
     private readonly ILogger _log;
+    private readonly List<Line> _lines = [];
     private readonly List<BlockDevice> _devices = [];
-    private BounceBuffer? _bounce;
     private bool _serving;
 
-    private DeviceServer(ControlPlane control, ConnectionRegions regions, ConnectionThread thread, ILogger log)
+    private DeviceServer(ControlPlane control, ILogger log)
     {
         _control = control;
-        _regions = regions;
-        _thread = thread;
         _log = log;
     }
 
     /// <summary>The devices, in the order of their ids on the connection.</summary>
     public IReadOnlyList<BlockDevice> Devices => _devices;
 
-    /// <summary>Connects to the server, and makes a block device of each of its devices or takes over those that wait. When it returns they can be used.</summary>
+    /// <summary>Connects to the servers, and makes a block device of each of their devices or takes over those that wait. When it returns they can be used.</summary>
     /// <param name="options">What to do.</param>
     /// <param name="files">The regions of all connections.</param>
     /// <param name="log">Where to say how.</param>
-    /// <param name="ended">Called on another thread when the connection has ended.</param>
+    /// <param name="ended">Called on another thread when a connection has ended.</param>
     /// <exception cref="ProgramException">It could not be done. Nothing that was added is left behind; what waited goes on waiting.</exception>
     public static DeviceServer Start(ServerOptions options, RegionFiles files, ILogger log, Action ended)
     {
         bool takesOver = options.Waiting.Count > 0;
-        TimeSpan patience = takesOver ? s_successorPatience : TimeSpan.Zero;
         long deadline = Environment.TickCount64 + (long)options.ConnectTimeout.TotalMilliseconds;
-        ControlPlane control = ControlPlane.Open(log);
-        ConnectionRegions? regions = null;
-        DeviceServer? server = null;
+        var server = new DeviceServer(ControlPlane.Open(log), log);
         try
         {
-            regions = ConnectionRegions.Open(options.Connection, options.RegionDirectory, deadline, patience, files);
-            server = new DeviceServer(control, regions, new ConnectionThread(regions, options.Serving, log, ended), log);
+            server.Open(options, files, deadline, takesOver ? s_successorPatience : TimeSpan.Zero, ended);
             server.Begin(options, deadline);
             return server;
         }
         catch
         {
-            server?.GiveUp(takesOver);
-            regions?.Dispose();
-            control.Dispose();
+            server.GiveUp(takesOver);
             throw;
         }
     }
 
-    /// <summary>Whether every device has ended, or the connection has failed.</summary>
-    public bool Ended => _thread.Failure is not null || _devices.TrueForAll(device => device.Queue.Closed.IsSet);
+    /// <summary>Whether every device has ended, or a connection has failed.</summary>
+    public bool Ended => Failure is not null || _devices.TrueForAll(static device => device.IsClosed);
 
-    /// <summary>What ended the connection before its time.</summary>
-    public Exception? Failure => _thread.Failure;
+    /// <summary>What ended a connection before its time.</summary>
+    public Exception? Failure => _lines.Find(static line => line.Thread.Failure is not null)?.Thread.Failure;
 
     /// <summary>Looks whether the regions still have their size; to be called now and then.</summary>
-    public void LookAtRegions() => _thread.LookAtRegions();
+    public void LookAtRegions()
+    {
+        foreach (Line line in _lines) line.Thread.LookAtRegions();
+    }
 
     /// <summary>Whether the devices wait for another server when this one leaves.</summary>
     public bool IsRecoverable => _devices.TrueForAll(device => device.IsRecoverable);
 
     /// <summary>Whether no I/O is under way. Stopping a device whose I/O does not end would wait for it for ever.</summary>
-    public bool IsIdle => _devices.TrueForAll(device => device.Queue.Closed.IsSet || DeviceHolders.InFlight(device.Id) == 0);
+    public bool IsIdle => _devices.TrueForAll(device => device.IsClosed || DeviceHolders.InFlight(device.Id) == 0);
 
     /// <summary>Which devices are in use, and by whom, in words; empty if none is.</summary>
     public IReadOnlyList<string> Users() =>
-        [.. _devices.Where(device => !device.Queue.Closed.IsSet).SelectMany(device => DeviceHolders.Find(device.Id).Select(holder => $"{device.Path} is {holder}"))];
+        [.. _devices.Where(device => !device.IsClosed).SelectMany(device => DeviceHolders.Find(device.Id).Select(holder => $"{device.Path} is {holder}"))];
 
     /// <summary>Stops and deletes the devices that are still there, whoever uses them; but not one that waits for another server.</summary>
     public void Dispose()
@@ -101,7 +94,7 @@ internal sealed partial class DeviceServer : IDisposable
     public void Leave()
     {
         // Where every tag has been aborted the driver wants no server any more: the device was stopped, or another server is expected.
-        foreach (BlockDevice device in _devices.Where(device => !device.Queue.Closed.IsSet)) LogLeft(_log, device.Path);
+        foreach (BlockDevice device in _devices.Where(device => !device.IsClosed)) LogLeft(_log, device.Path);
         End();
     }
 
@@ -109,16 +102,31 @@ internal sealed partial class DeviceServer : IDisposable
     /// <param name="device">One of the devices, after <see cref="Dispose"/> or <see cref="Leave"/>.</param>
     public static bool IsGone(BlockDevice device) => !DeviceDirectory.Ids().Contains(device.Id);
 
-    private void Begin(ServerOptions options, long deadline)
+    private void Open(ServerOptions options, RegionFiles files, long deadline, TimeSpan patience, Action ended)
     {
-        if (options.Waiting.Count > 0)
+        IReadOnlyList<ConnectionString> connections = options.Connections.Members;
+        JoinedSessions? joined = connections.Count > 1 ? new JoinedSessions([.. connections.Select(connection => connection.Id)]) : null;
+        foreach (ConnectionString connection in connections)
         {
-            TakeOver(options, _thread.Connect(deadline));
-            return;
+            var regions = ConnectionRegions.Open(connection, options.RegionDirectory, deadline, patience, files);
+            _lines.Add(new Line(regions, new ConnectionThread(regions, options.Serving, joined?[_lines.Count], _log, OnEnded)));
         }
 
-        RefuseBesideWaiting(_control, options);
-        AddDevices(options, _thread.Connect(deadline));
+        void OnEnded()
+        {
+            // A device whose queues are not all served would hold up those who use it: its next server has to be told of the end of this one.
+            if (Failure is not null) Stop();
+            ended();
+        }
+    }
+
+    private void Begin(ServerOptions options, long deadline)
+    {
+        if (options.Waiting.Count == 0) RefuseBesideWaiting(_control, options);
+        foreach (Line line in _lines) line.Thread.Begin();
+        DeviceGeometry[] geometries = JoinedDevices.Meet([.. _lines.Select(line => (line.Regions.Name.Id, line.Thread.Connect(deadline)))]);
+        if (options.Waiting.Count > 0) TakeOver(options, geometries);
+        else AddDevices(options, geometries);
     }
 
     private void GiveUp(bool takesOver)
@@ -127,104 +135,149 @@ internal sealed partial class DeviceServer : IDisposable
         else Dispose();
     }
 
+    private void Stop()
+    {
+        foreach (Line line in _lines) line.Thread.Stop();
+    }
+
+    /// <summary>Ends the threads, which let go of all devices.</summary>
+    private void Join()
+    {
+        Stop();
+        foreach (Line line in _lines) line.Thread.Join();
+    }
+
     private void End()
     {
-        _thread.Stop();
-        _thread.Join();
-        foreach (BlockDevice device in _devices) device.Queue.Dispose();
-        _thread.Dispose();
-        _bounce?.Dispose();
-        _regions.Dispose();
+        Join();
+        foreach (BlockDevice device in _devices) device.Close();
+        foreach (Line line in _lines) line.Dispose();
         _control.Dispose();
     }
 
     /// <summary>Two block devices of one disk, and one of them waiting with old writes: that must not come to pass.</summary>
     private static void RefuseBesideWaiting(ControlPlane control, ServerOptions options)
     {
-        uint fingerprint = Ownership.Fingerprint(options.Connection, options.RegionDirectory);
         foreach (int id in DeviceDirectory.Ids())
         {
-            if (control.TryGetInfo(id) is not { } info || !Ownership.IsOurs(info) || !DeviceSummary.Waits(info) || Ownership.Connection(info) != fingerprint) continue;
+            if (control.TryGetInfo(id) is not { } info || !Ownership.IsOurs(info) || !DeviceSummary.Waits(info) || Use(info, options) is not { } use) continue;
             throw new ProgramException(
                 ExitCode.Busy,
-                $"/dev/ublkb{id} of connection {options.Connection.Id} waits for a server: take it over ('muenblock-ublk recover {id}'), or give it up ('muenblock-ublk del --force {id}')");
+                $"/dev/ublkb{id}{use} {options.Connections.Name} waits for a server: take it over ('muenblock-ublk recover {id}'), or give it up ('muenblock-ublk del --force {id}')");
         }
     }
 
-    private void AddDevices(ServerOptions options, IReadOnlyList<DeviceGeometry> geometries)
+    /// <summary>
+    /// How a device belongs to any of the connections; null if it does not. The kernel has one fingerprint for all of those that are joined: whether a
+    /// single one of them is among them only the device's record tells.
+    /// </summary>
+    private static string? Use(in DeviceInfo info, ServerOptions options)
+    {
+        const string certainly = " of";
+        uint print = Ownership.Connection(info);
+        if (info.HardwareQueues == 1)
+            return options.Connections.Members.Any(member => Ownership.Fingerprint(member, options.RegionDirectory) == print) ? certainly : null;
+        if (DeviceRecord.TryLoad((int)info.DeviceId) is not { } record || QueueConnections.TryParse(record.Connection) is not { } recorded || Ownership.Fingerprint(recorded, record.RegionDirectory) != print)
+            return $", whose record is lost and which may use any {info.HardwareQueues} connections, perhaps";
+        return record.RegionDirectory == options.RegionDirectory && recorded.ShareRegions(options.Connections) ? certainly : null;
+    }
+
+    private void AddDevices(ServerOptions options, DeviceGeometry[] geometries)
     {
         (byte Device, DeviceGeometry Geometry)[] present =
             [.. geometries.Select((geometry, device) => ((byte)device, geometry)).Where(pair => pair.geometry.Blocks != 0)];
-        if (present.Length == 0) throw new ProgramException(ExitCode.Peer, $"connection {options.Connection.Id}: the server exports no device with any blocks");
+        if (present.Length == 0) throw new ProgramException(ExitCode.Peer, $"{options.Connections.Name}: the server exports no device with any blocks");
 
         Region? shared = SharedBuffer(options);
-        ulong whole = _regions.Buffer.Length;
+        ulong whole = BufferLength;
         if (options.ApplicationMemory >= whole)
             throw new ProgramException(ExitCode.Usage, $"--app-memory {options.ApplicationMemory} leaves nothing for other I/O of the buffer of {whole} bytes: use less, or a larger buffer");
         var layout = BufferLayout.Cut(
-            whole - options.ApplicationMemory, present.Length, _thread.MostInFlight, present.Min(pair => pair.Geometry.MostBytes), MergesByBytes(options), options.Depth, options.LargestIo);
+            whole - options.ApplicationMemory, present.Length, MostInFlight, present.Min(pair => pair.Geometry.MostBytes), MergesByBytes(options), options.Depth, options.LargestIo);
         for (int index = 0; index < present.Length; index++)
         {
             int wanted = options.Id < 0 ? -1 : options.Id + index;
-            ulong mark = Ownership.Mark(present[index].Device, options.Serving.OffsetUnit, Ownership.Fingerprint(options.Connection, options.RegionDirectory));
-            _devices.Add(BlockDevice.Add(_control, wanted, mark, index, present[index].Geometry, layout, options.ReadOnly, shared, options.Batch));
+            ulong mark = Ownership.Mark(present[index].Device, options.Serving.OffsetUnit, Ownership.Fingerprint(options.Connections, options.RegionDirectory));
+            _devices.Add(BlockDevice.Add(_control, wanted, _lines.Count, mark, index, present[index].Geometry, layout, options.ReadOnly, shared, options.Batch));
         }
 
-        Assign(layout);
+        Assign(layout, options);
         foreach (BlockDevice device in _devices)
         {
             device.Start();
-            LogStarted(_log, device.Path, device.Queue.Device, device.Size, layout.Depth, layout.LargestSlotIo, Tags(device));
-            if (device.SharesMemory) LogShares(_log, device.Path, _regions.Buffer.Name, layout.SlotsEnd, _regions.Buffer.Length);
+            LogStarted(_log, device.Path, device.Device, device.Size, layout.Depth, layout.LargestSlotIo);
+            LogQueues(device, options);
+            if (device.SharesMemory) LogShares(_log, device.Path, OnlyBuffer.Name, layout.SlotsEnd, OnlyBuffer.Length);
         }
     }
 
     /// <summary>The part of the buffer behind the slots, if applications' I/O there is not copied.</summary>
     public ApplicationMemory? ApplicationMemory { get; private set; }
 
+    // Of a connection that is not joined with others. An application's I/O may take any queue, and its memory would be in the buffer of one.
+    private Region OnlyBuffer => _lines[0].Regions.Buffer;
+
     /// <summary>The buffer, if applications are to share it and the driver lets them.</summary>
     private Region? SharedBuffer(ServerOptions options)
     {
         if (options.ApplicationMemory == 0) return null;
-        Region buffer = _regions.Buffer;
+        Region buffer = OnlyBuffer;
         if (MergesByBytes(options))
-            throw new ProgramException(ExitCode.Peer, $"connection {options.Connection.Id}: --app-memory needs a server that agrees on features, such as muenblock-backend: one of the original's might merge what it should not");
+            throw new ProgramException(ExitCode.Peer, $"{options.Connections.Name}: --app-memory needs a server that agrees on features, such as muenblock-backend: one of the original's might merge what it should not");
         if (!buffer.CanBePinned)
             throw new ProgramException(ExitCode.Resource, $"--app-memory: the pages of buffer {buffer.Name} cannot be pinned: leave the option out, or use a buffer in memory such as /dev/shm");
         if (_control.Features.HasFlag(UblkFeatures.SharedMemoryZeroCopy)) return buffer;
-        LogCannotShare(_log, _regions.Name.Id);
+        LogCannotShare(_log, _lines[0].Regions.Name.Id);
         return null;
     }
 
-    /// <summary>Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.</summary>
-    private bool MergesByBytes(ServerOptions options) => _thread.ServerFeatures == PeerFeatures.None && options.Serving.OffsetUnit == OffsetUnit.Sectors;
+    // All connections are cut alike, as the device's queues are: by what the smallest one allows.
+    private ulong BufferLength => _lines.Min(line => (ulong)line.Regions.Buffer.Length);
 
-    private void Assign(BufferLayout layout)
+    private uint MostInFlight => _lines.Min(line => line.Thread.MostInFlight);
+
+    private void LogQueues(BlockDevice device, ServerOptions options)
     {
-        _serving = true;
-        _bounce = Bounce(layout);
-        if (_devices.Exists(device => device.SharesMemory)) ApplicationMemory = new ApplicationMemory(_regions.Buffer.Path, layout.SlotsEnd, _regions.Buffer.Length - layout.SlotsEnd);
-        _thread.Assign(layout, [.. _devices.Select(device => device.Queue)], _bounce);
+        if (device.Queues.Length > 1) LogJoined(_log, device.Path, device.Queues.Length, options.Connections.Name);
     }
 
-    /// <summary>What stands in for the buffer where the driver, which copies to and from it, cannot reach it.</summary>
-    private BounceBuffer? Bounce(BufferLayout layout)
+    /// <summary>Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.</summary>
+    private bool MergesByBytes(ServerOptions options) => options.Serving.OffsetUnit == OffsetUnit.Sectors && _lines.Exists(line => line.Thread.ServerFeatures == PeerFeatures.None);
+
+    private void Assign(BufferLayout layout, ServerOptions options)
     {
-        Region buffer = _regions.Buffer;
+        CpuChoice choice = options.Serving.Cpus;
+        for (int i = 0; i < _lines.Count; i++)
+        {
+            _lines[i].Bounce = Bounce(_lines[i].Regions, layout);
+            _lines[i].Cpus = choice.FollowsQueues ? _control.GetQueueAffinity(_devices[0].Id, i) : choice.Of(options.ConnectionsBefore + i, options.ConnectionsInAll);
+        }
+
+        if (_devices.Exists(device => device.SharesMemory)) ApplicationMemory = new ApplicationMemory(OnlyBuffer.Path, layout.SlotsEnd, OnlyBuffer.Length - layout.SlotsEnd);
+
+        // From here on nothing fails: either every queue has its thread, or none.
+        _serving = true;
+        for (int i = 0; i < _lines.Count; i++) _lines[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], _lines[i].Bounce, _lines[i].Cpus);
+    }
+
+    /// <summary>What stands in for a buffer where the driver, which copies to and from it, cannot reach it.</summary>
+    private BounceBuffer? Bounce(ConnectionRegions regions, BufferLayout layout)
+    {
+        Region buffer = regions.Buffer;
         if (buffer.CanBePinned)
         {
-            LogPinned(_log, _regions.Name.Id, buffer.Name);
+            LogPinned(_log, regions.Name.Id, buffer.Name);
             return null;
         }
 
         if (_control.Features.HasFlag(CopiesByAddress))
         {
-            LogReached(_log, _regions.Name.Id, buffer.Name);
+            LogReached(_log, regions.Name.Id, buffer.Name);
             return null;
         }
 
         var bounce = new BounceBuffer(buffer, (nuint)layout.Slots * layout.SlotSize);
-        LogBounce(_log, _regions.Name.Id, buffer.Name, (ulong)bounce.Length);
+        LogBounce(_log, regions.Name.Id, buffer.Name, (ulong)bounce.Length);
         return bounce;
     }
 
@@ -232,13 +285,15 @@ internal sealed partial class DeviceServer : IDisposable
     {
         try
         {
+            // A thread that has failed ends no I/O any more, for which the driver would wait.
+            if (_serving && Failure is not null) Join();
             if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsOurs(info) || DeviceSummary.Waits(info)) return;
 
             // Its tags were aborted without it being stopped: it waits, or is about to (QUIESCE_DEV).
-            if (_serving && device.Queue.Closed.IsSet && info.State != DeviceState.Dead) return;
-            if (!device.Queue.Closed.IsSet) device.Stop();
-            if (!_serving || _thread.Failure is not null) device.Queue.Dispose();
-            if (!WaitUntilClosed(device)) LogNotClosed(_log, device.Path);
+            if (_serving && device.IsClosed && info.State != DeviceState.Dead) return;
+            if (!device.IsClosed) device.Stop();
+            if (!_serving) device.Close();
+            if (!device.AwaitClosed(s_closePatience)) LogNotClosed(_log, device.Path);
             device.Delete();
         }
         catch (ProgramException failure)
@@ -247,22 +302,30 @@ internal sealed partial class DeviceServer : IDisposable
         }
     }
 
-    private static string Tags(BlockDevice device) => device.Queue.IsBatched ? "in batches" : "one by one";
-
-    private static bool WaitUntilClosed(BlockDevice device)
+    /// <summary>A connection: what it consists of, who carries its I/O and where, and what stands in for its buffer.</summary>
+    private sealed class Line(ConnectionRegions regions, ConnectionThread thread) : IDisposable
     {
-        long end = Environment.TickCount64 + (long)s_closePatience.TotalMilliseconds;
-        while (!device.Queue.Closed.Wait(s_remindEvery))
-        {
-            if (Environment.TickCount64 >= end) return false;
-            if (device.Queue.IsBatched) device.Stop();
-        }
+        public ConnectionRegions Regions { get; } = regions;
 
-        return true;
+        public ConnectionThread Thread { get; } = thread;
+
+        public BounceBuffer? Bounce { get; set; }
+
+        public IReadOnlyList<int> Cpus { get; set; } = [];
+
+        public void Dispose()
+        {
+            Thread.Dispose();
+            Bounce?.Dispose();
+            Regions.Dispose();
+        }
     }
 
-    [LoggerMessage(30, LogLevel.Information, "{Path}: device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes, tags {Tags}")]
-    private static partial void LogStarted(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo, string tags);
+    [LoggerMessage(43, LogLevel.Information, "{Path}: joined: {Queues} hardware queues, one for each of {Connections}")]
+    private static partial void LogJoined(ILogger log, string path, int queues, string connections);
+
+    [LoggerMessage(30, LogLevel.Information, "{Path}: device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes")]
+    private static partial void LogStarted(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo);
 
     [LoggerMessage(38, LogLevel.Information, "{Path}: O_DIRECT I/O from and to buffer {Name} is not copied, from its byte {Offset} to {End}")]
     private static partial void LogShares(ILogger log, string path, string name, ulong offset, ulong end);
@@ -279,8 +342,8 @@ internal sealed partial class DeviceServer : IDisposable
     [LoggerMessage(36, LogLevel.Warning, "{Path}: left; its I/O waits for another server ('muenblock-ublk recover')")]
     private static partial void LogLeft(ILogger log, string path);
 
-    [LoggerMessage(37, LogLevel.Information, "{Path}: taken over; device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes, tags {Tags}")]
-    private static partial void LogTakenOver(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo, string tags);
+    [LoggerMessage(37, LogLevel.Information, "{Path}: taken over; device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes")]
+    private static partial void LogTakenOver(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo);
 
     [LoggerMessage(33, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} can be pinned: the driver copies to and from the buffer itself")]
     private static partial void LogPinned(ILogger log, uint connection, string name);

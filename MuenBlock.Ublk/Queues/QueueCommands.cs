@@ -12,6 +12,7 @@ namespace MuenBlock.Ublk.Queues;
 /// come in batches the results gather in their <see cref="BatchQueue"/> until <see cref="Flush"/>.
 /// </summary>
 /// <param name="ring">The ring.</param>
+/// <param name="number">The number of the connection's queue, the same on every device.</param>
 /// <param name="files">The character device of each device, by the device's index.</param>
 /// <param name="layout">The slots.</param>
 /// <param name="queues">The queue of each device, by the device's index.</param>
@@ -20,7 +21,7 @@ namespace MuenBlock.Ublk.Queues;
 /// <param name="batches">The queues whose results gather.</param>
 /// <param name="elsewhere">The first byte of private memory that is cut like the buffer; null with a bounce buffer, which is such memory itself.</param>
 internal readonly unsafe struct QueueCommands(
-    Ring ring, DeviceFiles files, BufferLayout layout, DeviceQueue[] queues, Region buffer, BounceBuffer? bounce, GatheringQueues batches, byte* elsewhere) : IBlockCompletions
+    Ring ring, ushort number, DeviceFiles files, BufferLayout layout, DeviceQueue[] queues, Region buffer, BounceBuffer? bounce, GatheringQueues batches, byte* elsewhere) : IBlockCompletions
 {
     private readonly byte* _memory = bounce is null ? buffer.Memory : bounce.Memory;
 
@@ -96,7 +97,7 @@ internal readonly unsafe struct QueueCommands(
         entry.UserData = slot;
         entry.Command<IoCommand>() = new IoCommand
         {
-            QueueId = 0,
+            QueueId = number,
             Tag = (ushort)(slot - (index * depth)),
             Result = result,
 

@@ -1,15 +1,20 @@
-using MuenBlock.Protocol;
 using MuenBlock.Ublk.Control;
 
 namespace MuenBlock.Ublk.Queues;
 
-/// <summary>What a connection's server is asked to do: to add devices, or to take over those that wait.</summary>
+/// <summary>What the server of a connection, or of joined ones, is asked to do: to add devices, or to take over those that wait.</summary>
 internal sealed class ServerOptions
 {
-    /// <summary>The connection.</summary>
-    public required ConnectionString Connection { get; init; }
+    /// <summary>The connections.</summary>
+    public required QueueConnections Connections { get; init; }
 
-    /// <summary>Where its regions are.</summary>
+    /// <summary>How many connections of the process come before them; the listed CPUs are dealt out in this order.</summary>
+    public int ConnectionsBefore { get; init; }
+
+    /// <summary>How many connections the process has.</summary>
+    public required int ConnectionsInAll { get; init; }
+
+    /// <summary>Where their regions are.</summary>
     public required string RegionDirectory { get; init; }
 
     /// <summary>The id of the first block device that is added; -1 for any.</summary>
@@ -36,7 +41,7 @@ internal sealed class ServerOptions
     /// <summary>How long the server may take to appear.</summary>
     public required TimeSpan ConnectTimeout { get; init; }
 
-    /// <summary>How the connection is used.</summary>
+    /// <summary>How the connections are used.</summary>
     public required ConnectionOptions Serving { get; init; }
 
     /// <summary>The same as options of the command line, for the devices' records.</summary>

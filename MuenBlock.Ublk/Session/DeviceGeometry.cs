@@ -18,6 +18,9 @@ internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, u
     // A ublk request has at least 8 sectors to spend (max_sectors, ublk_validate_params).
     private const ulong LeastTransfer = 4096;
 
+    /// <summary>Which disk it is, see <see cref="RequestKind.Identity"/>; 0 where that was not asked, or is not known.</summary>
+    public ulong Identity { get; init; }
+
     /// <summary>Bytes.</summary>
     public ulong Size => Blocks * BlockLength;
 

@@ -12,10 +12,13 @@ internal sealed class Handshake
     public const int MostDevices = 256;
 
     private static readonly RequestKind[] s_deviceQuestions =
-        [RequestKind.MediaBlocks, RequestKind.BlockLength, RequestKind.MaxBlocksCount, RequestKind.Traits];
+        [RequestKind.MediaBlocks, RequestKind.BlockLength, RequestKind.MaxBlocksCount, RequestKind.Traits, RequestKind.Identity];
 
     private readonly ulong[] _answers = new ulong[MostDevices * s_deviceQuestions.Length];
     private int _step;
+
+    /// <summary>Whether it matters which disks the devices are.</summary>
+    public bool AsksIdentity { get; init; }
 
     /// <summary>What the server can do beyond muenblock 2.0.</summary>
     public PeerFeatures ServerFeatures { get; private set; }
@@ -81,7 +84,7 @@ internal sealed class Handshake
     public DeviceGeometry Geometry(int device)
     {
         ReadOnlySpan<ulong> answers = _answers.AsSpan(device * s_deviceQuestions.Length, s_deviceQuestions.Length);
-        return new DeviceGeometry(answers[0], (uint)answers[1], answers[2], (DeviceTraits)answers[3]);
+        return new DeviceGeometry(answers[0], (uint)answers[1], answers[2], (DeviceTraits)answers[3]) { Identity = answers[4] };
     }
 
     private void Advance()
@@ -102,11 +105,18 @@ internal sealed class Handshake
                 break;
         }
 
-        // A plain server knows no traits: its answer is none.
-        if (_step % s_deviceQuestions.Length == s_deviceQuestions.Length - 1 && (ServerFeatures & PeerFeatures.Traits) == 0) _answers[_step++] = 0;
+        // What a server does not know is not asked: the answer is none.
+        while (!IsAsked(s_deviceQuestions[_step % s_deviceQuestions.Length])) _answers[_step++] = 0;
         Done = _step >= DeviceCount * s_deviceQuestions.Length;
         if (Done) return;
         Device = (ushort)(_step / s_deviceQuestions.Length);
         Question = s_deviceQuestions[_step % s_deviceQuestions.Length];
     }
+
+    private bool IsAsked(RequestKind question) => question switch
+    {
+        RequestKind.Traits => (ServerFeatures & PeerFeatures.Traits) != 0,
+        RequestKind.Identity => AsksIdentity && (ServerFeatures & PeerFeatures.Identity) != 0,
+        _ => true,
+    };
 }

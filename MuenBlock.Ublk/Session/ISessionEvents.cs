@@ -14,6 +14,12 @@ internal interface ISessionEvents
     /// <param name="rule">The rule that it breaks, in words.</param>
     void Refused(string rule);
 
+    /// <summary>The server's devices are not the disks that joined connections lead to: I/O waits until they are.</summary>
+    /// <param name="rule">The rule that would be broken, in words.</param>
+    void Disagrees(string rule)
+    {
+    }
+
     /// <summary>A question of the handshake was not answered in time; the handshake begins anew.</summary>
     void NoAnswer(RequestKind question, ushort device);
 

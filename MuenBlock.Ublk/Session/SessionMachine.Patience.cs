@@ -71,6 +71,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
 
     private void GiveUpAll()
     {
+        if (HasSent) _joined?.Doubt();
         for (uint slot = 0; slot < (uint)_table.Length; slot++)
         {
             if (_table[slot].Kind != RequestKind.None) GiveUp(slot, ref _table[slot]);

@@ -43,7 +43,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private readonly OffsetUnit _unit;
     private readonly PeerFeatures _features;
     private readonly ISessionEvents _events;
-    private readonly Handshake _handshake = new();
+    private readonly Handshake _handshake;
     private readonly long _sessionSeed;
     private TRequests _requests;
     private TCompletions _completions;
@@ -63,8 +63,12 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <param name="events">Who is told of what happens.</param>
     /// <param name="requests">Where requests go.</param>
     /// <param name="completions">Where completions go.</param>
-    public SessionMachine(OffsetUnit unit, PeerFeatures features, int seed, ISessionEvents events, TRequests requests, TCompletions completions)
+    /// <param name="joined">This session among those of joined connections; null where there are no others.</param>
+    public SessionMachine(
+        OffsetUnit unit, PeerFeatures features, int seed, ISessionEvents events, TRequests requests, TCompletions completions, JoinedSessions.Member? joined = null)
     {
+        _joined = joined;
+        _handshake = new Handshake { AsksIdentity = joined is not null };
         _unit = unit;
         _features = features;
         _sessionSeed = seed;
@@ -131,7 +135,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         entry.Sent = false;
         entry.Stalled = false;
         Count++;
-        if (_lost || State == SessionState.Refused)
+        if (_lost || State == SessionState.Refused || CouldBeUndone(kind))
         {
             GiveUp(slot, ref entry);
             return;
@@ -161,6 +165,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <summary>The response channel is inactive, or not a channel of ours: nobody is there.</summary>
     public void ServerLeft()
     {
+        _joined?.End();
         if (State != SessionState.Refused) State = SessionState.Waiting;
     }
 
@@ -170,6 +175,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// </summary>
     public void MemoryLost()
     {
+        _joined?.End();
         State = SessionState.Refused;
         GiveUpAll();
     }
@@ -184,6 +190,12 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         Now = now;
         if (now >= _nextLook) Look();
         if (State != SessionState.Greeting || now < _questionDeadline) return;
+        if (_awaitsOthers)
+        {
+            FinishGreeting(now);
+            return;
+        }
+
         if (_handshake.Question == RequestKind.Features)
         {
             // A plain muenblock 2.0 server. Should its answer come after all, its tag is no longer asked for.
@@ -198,6 +210,8 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
 
     private void Greet(long now)
     {
+        _joined?.End();
+        _awaitsOthers = false;
         State = SessionState.Greeting;
         _handshake.Begin();
         _requests.Restart();
@@ -223,18 +237,27 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
 
         bool resets = _handshake.Question == RequestKind.Reset;
         _handshake.Answer(response.Status);
+        if (resets && _handshake.BrokenRule is null) _joined?.Trust();
         if (_handshake.BrokenRule is { } rule && resets) RefuseReset(rule);
         else if (_handshake.BrokenRule is not null) Refuse(_handshake.BrokenRule);
-        else if (_handshake.Done) FinishGreeting();
+        else if (_handshake.Done) FinishGreeting(now);
         else Ask(now);
     }
 
-    private void FinishGreeting()
+    private void FinishGreeting(long now)
     {
-        string? rule = _devices.Length == 0 ? LearnDevices() : CompareDevices();
-        if (rule is not null)
+        bool isFirst = _devices.Length == 0;
+        string? rule = isFirst ? LearnDevices() : CompareDevices();
+        string? conflict = rule is null ? _joined?.TryBegin(_handshake) : null;
+        if (rule is not null || (isFirst && conflict is not null))
         {
-            Refuse(rule);
+            Refuse(rule ?? conflict!);
+            return;
+        }
+
+        if (conflict is not null)
+        {
+            AwaitOthers(conflict, now);
             return;
         }
 
@@ -291,6 +314,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
 
     private void Fail()
     {
+        _joined?.End();
         State = SessionState.Refused;
         for (uint slot = 0; slot < (uint)_table.Length; slot++)
         {
@@ -365,27 +389,6 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         Count--;
         _completions.Complete(slot, result);
         if (_serverMerges && !_lost && State == SessionState.Ready) SendHeldNeighbours(slot);
-    }
-
-    /// <summary>Whether an I/O that came earlier, in a slot beside this one, would be merged with it.</summary>
-    private bool MustWait(uint slot, in InFlight entry)
-    {
-        if (entry.Kind is not (RequestKind.Read or RequestKind.Write)) return false;
-        if (slot > 0 && _table[slot - 1].Order < entry.Order && WouldBeMerged(_table[slot - 1], entry)) return true;
-        return slot + 1 < (uint)_table.Length && _table[slot + 1].Order < entry.Order && WouldBeMerged(entry, _table[slot + 1]);
-    }
-
-    // The second continues the first in the buffer, and on the disk by its sector plus the first's number of bytes (muenblock, section 4).
-    private bool WouldBeMerged(in InFlight first, in InFlight second) =>
-        first.Kind == second.Kind
-        && first.Device == second.Device
-        && first.Length == _slotSize
-        && (second.Offset >> SectorShift) == (first.Offset >> SectorShift) + first.Length;
-
-    private void SendHeldNeighbours(uint slot)
-    {
-        if (slot > 0 && _table[slot - 1].Held) Send(slot - 1, ref _table[slot - 1]);
-        if (slot + 1 < (uint)_table.Length && _table[slot + 1].Held) Send(slot + 1, ref _table[slot + 1]);
     }
 
     private void Stray(in Response response)

@@ -73,6 +73,28 @@ public sealed class DiskExtentTests : IDisposable
         Assert.Equal(2, ExportPlan.Make(connections, devices, readOnly: true).Count);
     }
 
+    [Fact]
+    public void One_image_is_written_over_several_connections_that_are_queues_of_one_device()
+    {
+        IReadOnlyList<ConnectionString> connections = ConnectionString.ParseList("1:a:b:c,2:d:e:f");
+        IReadOnlyList<DeviceString> devices = DeviceString.ParseList($"{_folder.Path}/other:2,{_folder.Path}/image:2+1");
+        IReadOnlyList<Export> plan = ExportPlan.Make(connections, devices, readOnly: false);
+        Assert.Equal([devices[1]], plan[0].Devices);
+        Assert.Equal([devices[0], devices[1]], plan[1].Devices);
+        Assert.Same(plan[0].Devices[0], plan[1].Devices[1]);
+        foreach (string wrong in new[] { "image:1+1", "image:1+", "image:+1", "image:1+x" }) Assert.Throws<ProgramException>(() => DeviceString.Parse(wrong));
+        Assert.Contains("names connection 3", Assert.Throws<ProgramException>(() => ExportPlan.Make(connections, DeviceString.ParseList("x:1+3,y:2"), readOnly: true)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_is_one_disk_has_one_identity()
+    {
+        File.CreateSymbolicLink($"{_folder.Path}/link", $"{_folder.Path}/image");
+        Assert.Equal(DiskExtent.Of($"{_folder.Path}/image").Identity, DiskExtent.Of($"{_folder.Path}/link").Identity);
+        Assert.NotEqual(DiskExtent.Of($"{_folder.Path}/image").Identity, DiskExtent.Of($"{_folder.Path}/other").Identity);
+        Assert.NotEqual(0ul, DiskExtent.Of("/nowhere").Identity);
+    }
+
     private DiskExtent Of(ulong major, ulong minor) => DiskExtent.OfDevice((major << 8) | minor, $"{_folder.Path}/block");
 
     private void Device(string number, string folder, params (string Name, string Value)[] files)

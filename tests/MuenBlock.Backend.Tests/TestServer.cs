@@ -13,8 +13,9 @@ namespace MuenBlock.Backend.Tests;
 /// <summary>A backend in this process: real regions, real rings, image files in a folder of its own.</summary>
 internal sealed class TestServer : IDisposable
 {
-    private readonly Connection _connection;
-    private readonly ConnectionThread _thread;
+    private readonly ExportedDisks _disks;
+    private readonly Connection[] _connections;
+    private readonly ConnectionThread[] _threads;
 
     public TestServer(
         string directory,
@@ -22,26 +23,35 @@ internal sealed class TestServer : IDisposable
         bool readOnly = false,
         OffsetUnit unit = OffsetUnit.Sectors,
         WaitMode wait = WaitMode.Auto,
-        bool canBePinned = true)
+        bool canBePinned = true,
+        int connections = 1)
     {
-        Name = ConnectionString.Parse("1:request:response:buffer");
-        var opener = new DiskOpener(readOnly, static () => false, NullLogger.Instance);
-        _connection = Connection.Open(new Export(Name, images), directory, createRegions: true, new RegionFiles(NullLogger.Instance), opener, static () => false, NullLogger.Instance);
-        _thread = new ConnectionThread(_connection, new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned }, NullLogger.Instance, static () => { });
-        _thread.Prepare();
-        _thread.Start();
+        Names = [.. Enumerable.Range(1, connections).Select(id => ConnectionString.Parse(id == 1 ? "1:request:response:buffer" : $"{id}:request{id}:response{id}:buffer{id}"))];
+        _disks = new ExportedDisks(new DiskOpener(readOnly, static () => false, NullLogger.Instance).Open);
+        DeviceString[] devices = [.. images.Select(image => new DeviceString(image, [.. Names.Select(name => name.Id)]))];
+        var files = new RegionFiles(NullLogger.Instance);
+        _connections = [.. Names.Select(name => Connection.Open(new Export(name, devices), directory, createRegions: true, files, _disks, static () => false, NullLogger.Instance))];
+        var options = new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned };
+        _threads = [.. _connections.Select(connection => new ConnectionThread(connection, options, NullLogger.Instance, static () => { }))];
+        foreach (ConnectionThread thread in _threads) thread.Prepare();
+        foreach (ConnectionThread thread in _threads) thread.Start();
     }
 
-    public ConnectionString Name { get; }
+    /// <summary>The connections, each of which exports all images.</summary>
+    public ConnectionString[] Names { get; }
 
-    public bool Failed => _thread.Failed;
+    /// <summary>The first of them.</summary>
+    public ConnectionString Name => Names[0];
+
+    public bool Failed => Array.Exists(_threads, thread => thread.Failed);
 
     public void Dispose()
     {
-        _thread.Stop();
-        _thread.Join();
-        _thread.Dispose();
-        _connection.Dispose();
+        foreach (ConnectionThread thread in _threads) thread.Stop();
+        foreach (ConnectionThread thread in _threads) thread.Join();
+        foreach (ConnectionThread thread in _threads) thread.Dispose();
+        foreach (Connection connection in _connections) connection.Dispose();
+        _disks.Dispose();
     }
 }
 

@@ -113,7 +113,7 @@ public sealed class CommandLineTests
         string json = ListCommand.FormatJson([Ours(3), Foreign(4)]);
         string expected = """
             {"devices":[
-            {"id":3,"path":"/dev/ublkb3","pid":77,"state":"live","ours":true,"size":1610612736,"blockSize":4096,"readOnly":true,"queues":1,"depth":64,"batch":false,"maxIo":1048576,"device":2,"connection":"1:a:b:c","regionDirectory":"/dev/shm","logFile":null,"started":"2026-01-02T03:04:05+00:00"},
+            {"id":3,"path":"/dev/ublkb3","pid":77,"state":"live","ours":true,"size":1610612736,"blockSize":4096,"readOnly":true,"queues":1,"depth":64,"batch":false,"maxIo":1048576,"device":2,"connection":"1:a:b:c","connections":["1:a:b:c"],"regionDirectory":"/dev/shm","logFile":null,"started":"2026-01-02T03:04:05+00:00"},
             {"id":4,"path":"/dev/ublkb4","pid":null,"state":"quiesced","ours":false,"size":0,"blockSize":512,"readOnly":false,"queues":2,"depth":128,"batch":true,"maxIo":524288}
             ]}
             """;
@@ -121,15 +121,23 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public void A_joined_device_is_listed_with_all_its_connections()
+    {
+        DeviceSummary joined = Ours(3) with { Record = DeviceRecordTests.Example(3) with { Connection = "1:a:b:c,2:d:e:f" } };
+        Assert.Contains("\"connection\":\"1:a:b:c,2:d:e:f\",\"connections\":[\"1:a:b:c\",\"2:d:e:f\"]", ListCommand.FormatJson([joined]), StringComparison.Ordinal);
+        Assert.Contains("1:a:b:c,2:d:e:f device 2", ListCommand.FormatTable([joined]), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Devices_are_listed_in_columns()
     {
         string table = ListCommand.FormatTable([Ours(3), Foreign(4), Ours(5) with { Record = null }, Waiting(6)]);
         string expected = """
-            DEVICE       STATE        SERVER  SIZE    BLOCK  ACCESS  DEPTH  TAGS    MAX-IO  CONNECTION
-            /dev/ublkb3  live         77      1.5GiB  4KiB   ro      64     single  1MiB    1:a:b:c device 2
-            /dev/ublkb4  quiesced     none    0B      512B   rw      128    batch   512KiB  (another program's)
-            /dev/ublkb5  live         77      1.5GiB  4KiB   ro      64     single  1MiB    (its record is lost) device 2
-            /dev/ublkb6  recoverable  none    1.5GiB  4KiB   ro      64     single  1MiB    1:a:b:c device 2
+            DEVICE       STATE        SERVER  SIZE    BLOCK  ACCESS  QUEUES  DEPTH  TAGS    MAX-IO  CONNECTION
+            /dev/ublkb3  live         77      1.5GiB  4KiB   ro      1       64     single  1MiB    1:a:b:c device 2
+            /dev/ublkb4  quiesced     none    0B      512B   rw      2       128    batch   512KiB  (another program's)
+            /dev/ublkb5  live         77      1.5GiB  4KiB   ro      1       64     single  1MiB    (its record is lost) device 2
+            /dev/ublkb6  recoverable  none    1.5GiB  4KiB   ro      1       64     single  1MiB    1:a:b:c device 2
 
             """;
         Assert.Equal(expected, table);

@@ -47,6 +47,16 @@ public sealed class ControlPlaneTests
     }
 
     [Fact]
+    public void The_CPUs_of_a_queue_are_asked_for_with_room_for_the_largest_kernels_set()
+    {
+        _driver.Put(3);
+        using ControlPlane control = _driver.OpenPlane();
+        Assert.Equal([1, 3], control.GetQueueAffinity(3, 0));
+        Assert.Equal((1024, 0ul), (_driver.Sent[^1].Data.Length, _driver.Sent[^1].Command.Argument));
+        Assert.Equal(ExitCode.NotFound, Assert.Throws<ProgramException>(() => control.GetQueueAffinity(4, 0)).ExitCode);
+    }
+
+    [Fact]
     public void An_id_that_is_taken_is_busy()
     {
         _driver.Put(3);

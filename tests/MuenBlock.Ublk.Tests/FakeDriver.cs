@@ -104,6 +104,9 @@ internal sealed class FakeDriver
             case UblkCommands.GetParameters:
                 MemoryMarshal.Write(memory, Parameters.GetValueOrDefault(id));
                 return 0;
+            case UblkCommands.GetQueueAffinity when command.Argument < device.HardwareQueues:
+                memory[(int)command.Argument] = 0b1010;
+                return 0;
             case UblkCommands.StartDevice:
                 device.State = DeviceState.Live;
                 device.ServerPid = (int)command.Argument;

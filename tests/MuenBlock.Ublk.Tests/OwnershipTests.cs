@@ -35,6 +35,17 @@ public sealed class OwnershipTests
             Assert.NotEqual(known, Ownership.Fingerprint(ConnectionString.Parse(connection), directory));
     }
 
+    [Fact]
+    public void Joined_connections_have_one_fingerprint_whatever_their_order_and_none_of_them_has_it_alone()
+    {
+        ConnectionString[] members = [.. ConnectionString.ParseList("1:a:b:c,2:d:e:f,3:g:h:i")];
+        uint joined = Ownership.Fingerprint(new QueueConnections(members), "/dev/shm");
+        Assert.Equal(joined, Ownership.Fingerprint(new QueueConnections(members[2], members[0], members[1]), "/dev/shm"));
+        Assert.NotEqual(joined, Ownership.Fingerprint(new QueueConnections(members[0], members[1]), "/dev/shm"));
+        Assert.NotEqual(joined, Ownership.Fingerprint(new QueueConnections(members), "/dev"));
+        foreach (ConnectionString member in members) Assert.NotEqual(joined, Ownership.Fingerprint(member, "/dev/shm"));
+    }
+
     // The kernel keeps it while programs are replaced: a later version must find the same.
     [Fact]
     public void The_fingerprint_does_not_depend_on_the_program() =>

@@ -13,6 +13,7 @@ public sealed class RecoveryPlanTests : IDisposable
 
     private static readonly ConnectionString s_connection = ConnectionString.Parse("1:a:b:c");
     private static readonly ConnectionString s_other = ConnectionString.Parse("2:d:e:f");
+    private static readonly QueueConnections s_joined = new(s_connection, s_other);
     private static readonly uint s_print = Ownership.Fingerprint(s_connection, Folder);
     private static readonly uint s_otherPrint = Ownership.Fingerprint(s_other, Folder);
 
@@ -36,7 +37,8 @@ public sealed class RecoveryPlanTests : IDisposable
     public void A_waiting_devices_connection_is_in_its_record()
     {
         WaitingConnection found = _plan.Of(0, [], null);
-        Assert.Equal((s_connection, Folder), (found.Connection, found.RegionDirectory));
+        Assert.Equal(s_connection, Assert.Single(found.Connections.Members));
+        Assert.Equal(Folder, found.RegionDirectory);
         Assert.Equal([0u], found.Devices.Select(info => info.DeviceId));
         Assert.Equal("--spin 50", found.Record?.Options);
         Assert.Equal(0, _machine.Milliseconds);
@@ -60,7 +62,7 @@ public sealed class RecoveryPlanTests : IDisposable
         ProgramException failure = Assert.Throws<ProgramException>(() => _plan.Of(0, [], null));
         Assert.Equal(ExitCode.Resource, failure.ExitCode);
         Assert.Contains("'muenblock-ublk recover 0 --conn CONNECTION", failure.Message, StringComparison.Ordinal);
-        Assert.Equal(s_connection, _plan.Of(0, [s_other, s_connection], Folder).Connection);
+        Assert.Equal(s_connection, Assert.Single(_plan.Of(0, [s_other, s_connection], Folder).Connections.Members));
     }
 
     [Theory]
@@ -71,7 +73,7 @@ public sealed class RecoveryPlanTests : IDisposable
     {
         _machine.Records[0] = DeviceRecordTests.Example(0, Server) with { Connection = recorded };
         Assert.Equal(ExitCode.Resource, Assert.Throws<ProgramException>(() => _plan.Of(0, [], null)).ExitCode);
-        Assert.Equal(s_connection, _plan.Of(0, [s_connection], null).Connection);
+        Assert.Equal(s_connection, Assert.Single(_plan.Of(0, [s_connection], null).Connections.Members));
     }
 
     [Fact]
@@ -136,8 +138,32 @@ public sealed class RecoveryPlanTests : IDisposable
     [Fact]
     public void A_service_finds_what_waits_on_its_connection_or_nothing()
     {
-        Assert.Equal([0u], _plan.Of(s_connection, Folder)!.Devices.Select(info => info.DeviceId));
-        Assert.Null(_plan.Of(s_other, Folder));
+        Assert.Equal([0u], _plan.Of(new QueueConnections(s_connection), Folder)!.Devices.Select(info => info.DeviceId));
+        Assert.Null(_plan.Of(new QueueConnections(s_other), Folder));
+        Assert.Null(_plan.Of(s_joined, Folder));
+    }
+
+    [Fact]
+    public void A_joined_device_has_all_its_connections_in_its_record()
+    {
+        PutJoined(0);
+        _machine.Records[0] = DeviceRecordTests.Example(0, Server) with { Connection = "1:a:b:c,2:d:e:f" };
+        Assert.Equal(s_joined, _plan.Of(0, [], null).Connections);
+        Assert.Equal(s_joined, _plan.Of(s_joined, Folder)!.Connections);
+        Assert.Null(_plan.Of(new QueueConnections(s_connection), Folder));
+    }
+
+    [Fact]
+    public void A_joined_device_without_a_record_needs_all_its_connections_in_any_order_beside_others()
+    {
+        PutJoined(0);
+        _machine.Records.Clear();
+        ConnectionString third = ConnectionString.Parse("3:g:h:i");
+        Assert.Contains("it has 2 queues: name as many connections", Assert.Throws<ProgramException>(() => _plan.Of(0, [], null)).Message, StringComparison.Ordinal);
+        foreach (ConnectionString[] wrong in new ConnectionString[][] { [s_connection], [s_connection, third], [s_connection, third, s_other], [s_other, s_other] })
+            Assert.Equal(ExitCode.Usage, Assert.Throws<ProgramException>(() => _plan.Of(0, wrong, Folder)).ExitCode);
+        Assert.Equal([s_connection, s_other], _plan.Of(0, [third, s_connection, s_other], Folder).Connections.Members);
+        Assert.Equal([s_other, s_connection], _plan.Of(0, [s_other, s_connection], Folder).Connections.Members);
     }
 
     [Fact]
@@ -165,6 +191,14 @@ public sealed class RecoveryPlanTests : IDisposable
 
     private void Put(int id, DeviceState state = DeviceState.Quiesced, int pid = Server, byte device = 0, uint? print = null) =>
         _driver.Put(id, state, pid, device: device, connection: print ?? s_print);
+
+    private void PutJoined(int id)
+    {
+        Put(id, print: Ownership.Fingerprint(s_joined, Folder));
+        DeviceInfo info = _driver.Devices[id];
+        info.HardwareQueues = 2;
+        _driver.Devices[id] = info;
+    }
 
     private sealed class Machine(FakeDriver driver) : IRecoveryMachine
     {

@@ -383,9 +383,9 @@ public sealed class SessionTests
         public const int SlotSize = 8192;
         public const int Slots = 16;
 
-        public World(Patience? patience = null)
+        public World(Patience? patience = null, JoinedSessions.Member? joined = null)
         {
-            Session = new SessionMachine<Requests, Completions>(OffsetUnit.Sectors, PeerFeatures.Agrees, 42, this, new Requests(this), new Completions(this))
+            Session = new SessionMachine<Requests, Completions>(OffsetUnit.Sectors, PeerFeatures.Agrees, 42, this, new Requests(this), new Completions(this), joined)
             {
                 Patience = patience ?? Patience.Endless,
             };
@@ -457,6 +457,20 @@ public sealed class SessionTests
             }
         }
 
+        /// <summary>A whole handshake with a server that says which disk it has.</summary>
+        public void GreetWithDisk(ulong identity)
+        {
+            Session.ServerAppeared(0);
+            while (Sent.Count > 0)
+            {
+                Request request = Sent[0];
+                Sent.RemoveAt(0);
+                if (request.Kind is RequestKind.Read or RequestKind.Write or RequestKind.Sync) continue;
+                ulong agreed = request.Kind == RequestKind.Features ? (ulong)PeerFeatures.Identity : 0;
+                Answer(request, request.Kind == RequestKind.Identity ? identity : GoodAnswer(request.Kind) | agreed);
+            }
+        }
+
         void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)
         {
         }
@@ -464,6 +478,8 @@ public sealed class SessionTests
         void ISessionEvents.Refused(string rule) => Refusal = rule;
 
         void ISessionEvents.NoAnswer(RequestKind question, ushort device) => Unanswered.Add(question);
+
+        void ISessionEvents.Disagrees(string rule) => Told.Add(rule);
 
         void ISessionEvents.Stray(in Response response)
         {

@@ -12,6 +12,11 @@ row 2 "--id needs a single --conn" muenblock-ublk add --conn $conn,2:d:e:f --id 
 
 add 2 "'maybe'" --batch maybe
 add 2 "--batch" --batch
+row 2 "--join needs several --conn" muenblock-ublk add --conn $conn --join
+row 2 "'perhaps'" muenblock-ublk add --conn $conn,2:d:e:f --join=perhaps
+row 2 "a connection id is used twice" muenblock-ublk add --conn $conn,1:d:e:f --join
+row 2 "a region is used by two connections" muenblock-ublk add --conn $conn,2:d:e:buffer --join
+
 for value in -1 0 4097 99999; do add 2 "--depth $value is out of range" --depth $value; done
 for value in abc 1.5 ''; do add 2 "'$value'" --depth "$value"; done
 add 2 "--depth" --depth
@@ -22,6 +27,7 @@ done
 add 2 "--max-io" --max-io
 
 for value in 0 1 4095 -4096 1G 4097M abc '' 99999999999999999999; do add 2 "--app-memory $value is not a size" --app-memory "$value"; done
+row 2 "--join and --app-memory exclude each other" muenblock-ublk add --conn $conn,2:d:e:f --join --app-memory 4M
 add 2 "--io-timeout and --app-memory exclude each other" --app-memory 4M --io-timeout 5
 
 for value in -1 -0.001 86401 1e300 NaN Infinity; do add 2 "--connect-timeout" --connect-timeout $value; done

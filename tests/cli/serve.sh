@@ -32,6 +32,14 @@ serve 2 "exported for writing twice" --conn $conn --device disk:1 --device disk:
 serve 2 "exported for writing twice" --conn $conn --device disk:1,./disk:1
 serve 2 "exported for writing twice" --conn $conn --device disk:1 --device link:1
 serve 2 "exported for writing twice" --conn $conn --conn 2:d:e:f --device disk:1 --device disk:2
+serve 2 "names connection 1 twice" --conn $conn --device disk:1+1
+serve 2 "'' is not a connection id" --conn $conn --device disk:1+
+serve 2 "'' is not a connection id" --conn $conn --device disk:+1
+serve 2 "'x' is not a connection id" --conn $conn --device disk:1+x
+serve 2 "names connection 2" --conn $conn --device disk:1+2
+serve 2 "exported for writing twice" --conn $conn --conn 2:d:e:f --device disk:1+2 --device disk:2
+serve 2 "give it once, as path:1+2" --conn $conn --conn 2:d:e:f --device disk:1,disk:2
+serve 2 "--cpus 'auto': a backend has no hardware queues to follow" --conn $conn --device disk:1 --cpus auto
 ln disk second-name
 serve 2 "exported for writing twice: it has blocks in common with 'disk'" --conn $conn --conn 2:d:e:f --device disk:1 --device second-name:2
 serve 2 "257 devices" --conn $conn --read-only --device "$(printf 'disk:1,%.0s' {1..256})disk:1"

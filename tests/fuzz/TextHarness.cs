@@ -34,16 +34,17 @@ internal static class TextHarness
         foreach (DeviceString device in devices)
         {
             Rules.Require(device.Path.Length > 0, "a device has a path");
-            Rules.Require(DeviceString.Parse($"{device.Path}:{device.Connection}") == device, $"'{device}' is read as it was written");
+            DeviceString again = DeviceString.Parse($"{device}");
+            Rules.Require(again.Path == device.Path && again.Connections.SequenceEqual(device.Connections), $"'{device}' is read as it was written");
         }
 
         if (lines.Length < 2 || Refused(() => ConnectionString.ParseList(lines[1])) is not { } connections) return;
         if (Refused(() => ExportPlan.Make(connections, devices, readOnly: true)) is not { } plan) return;
-        Rules.Require(plan.Count == connections.Count && plan.Sum(export => export.Disks.Count) == devices.Count, "each device is exported once");
+        Rules.Require(plan.Count == connections.Count && plan.Sum(export => export.Devices.Count) == devices.Sum(device => device.Connections.Count), "each device is exported once on each of its connections");
         foreach (Export export in plan)
         {
             Rules.Require(
-                export.Disks.SequenceEqual(devices.Where(device => device.Connection == export.Connection.Id).Select(device => device.Path), StringComparer.Ordinal),
+                export.Devices.SequenceEqual(devices.Where(device => device.Connections.Contains(export.Connection.Id))),
                 "ids are given in the order of the devices");
         }
     }

@@ -1,0 +1,138 @@
+using CsCheck;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Ublk.Session;
+using static MuenBlock.Ublk.Tests.SessionTests;
+
+namespace MuenBlock.Ublk.Tests;
+
+/// <summary>
+/// Two queues of one disk, whose servers are slow, stop, die and lose their memory. An application writes each block again only when its last write of it has ended,
+/// on any queue. What it was told is written must be there, and stay.
+/// </summary>
+public sealed class JoinedSessionsProperties
+{
+    private const int Steps = 400;
+    private static readonly Gen<(int Kind, int Queue, int Which)[]> s_steps = Gen.Select(Gen.Int[0, 11], Gen.Int[0, 1], Gen.Int[0, World.Slots - 1]).Array[Steps];
+
+    [Fact]
+    public void What_was_acknowledged_on_one_queue_is_not_undone_by_what_was_given_up_on_another() =>
+        s_steps.Sample(steps =>
+        {
+            var run = new Run();
+            foreach ((int kind, int queue, int which) in steps) run.Step(kind, queue, which);
+        });
+
+    private sealed class Run
+    {
+        private const int BlockSize = 4096;
+        private const int SectorsInBlock = BlockSize / 512;
+
+        private readonly World[] _worlds;
+        private readonly List<(Request Request, int Stamp)>[] _atServer = [[], []];
+        private readonly int[][] _stamps = [new int[World.Slots], new int[World.Slots]];
+        private readonly int[] _seen = [0, 0];
+        private readonly bool[] _lost = [false, false];
+        private readonly int[] _disk = new int[World.Slots];
+        private readonly bool[] _inFlight = new bool[World.Slots];
+        private readonly HashSet<int>[] _allowed = [.. Enumerable.Range(0, World.Slots).Select(_ => new HashSet<int> { 0 })];
+        private int _stamp;
+        private long _now;
+
+        public Run()
+        {
+            var joined = new JoinedSessions([1, 2]);
+            _worlds = [.. Enumerable.Range(0, 2).Select(queue => new World(new Patience(Fail: 8_000, Warn: long.MaxValue), joined[queue]))];
+            foreach (World world in _worlds) world.GreetWithDisk(1);
+        }
+
+        public void Step(int kind, int queue, int which)
+        {
+            World world = _worlds[queue];
+            switch (kind)
+            {
+                case <= 4:
+                    Write(queue, which);
+                    break;
+                case <= 8:
+                    Serve(queue, which);
+                    break;
+                case 9:
+                    _now += which * 700;
+                    foreach (World each in _worlds) each.Session.Tick(_now);
+                    break;
+                case 10 when !_lost[queue]:
+                    // Its successor waits until the last I/O of a killed server has ended, one way or the other.
+                    foreach ((Request request, int stamp) in _atServer[queue].Where((_, i) => (i + which) % 2 == 0)) Carry(request, stamp);
+                    _atServer[queue].Clear();
+                    world.Session.ServerAppeared(_now);
+                    break;
+                case 11 when _lost[queue]:
+                    _lost[queue] = false;
+                    world.Session.MemoryReturned();
+                    world.Session.ServerAppeared(_now);
+                    break;
+                case 11 when which == 0:
+                    _lost[queue] = true;
+                    world.Session.MemoryLost();
+                    break;
+            }
+
+            TakeCompletions();
+        }
+
+        private void Write(int queue, int block)
+        {
+            if (_inFlight[block]) return;
+            _inFlight[block] = true;
+            _stamps[queue][block] = ++_stamp;
+            _allowed[block].Add(_stamp);
+            _worlds[queue].Session.Now = _now;
+            _worlds[queue].Session.Submit((uint)block, RequestKind.Write, 0, (ulong)block * BlockSize, BlockSize);
+        }
+
+        /// <summary>A server takes what was sent, and ends one of its writes. It answers a Reset when it has none left.</summary>
+        private void Serve(int queue, int which)
+        {
+            World world = _worlds[queue];
+            foreach (Request request in _lost[queue] ? [] : world.TakeSent())
+                _atServer[queue].Add((request, request.Kind == RequestKind.Write ? _stamps[queue][request.DeviceOffset / SectorsInBlock] : 0));
+            (Request Request, int Stamp)[] writes = [.. _atServer[queue].Where(pending => pending.Request.Kind == RequestKind.Write)];
+            if (writes.Length > 0)
+            {
+                (Request Request, int Stamp) ending = writes[which % writes.Length];
+                Carry(ending.Request, ending.Stamp);
+                _ = _atServer[queue].Remove(ending);
+                if (!_lost[queue]) world.Answer(ending.Request, 0);
+                return;
+            }
+
+            if (_lost[queue] || _atServer[queue].Count == 0) return;
+            Request question = _atServer[queue][^1].Request;
+            _atServer[queue].Clear();
+            world.Answer(question, question.Kind == RequestKind.Identity ? 1 : World.GoodAnswer(question.Kind));
+        }
+
+        private void Carry(in Request request, int stamp)
+        {
+            if (request.Kind != RequestKind.Write) return;
+            int block = (int)(request.DeviceOffset / SectorsInBlock);
+            _disk[block] = stamp;
+            Assert.Contains(stamp, _allowed[block]);
+        }
+
+        private void TakeCompletions()
+        {
+            for (int queue = 0; queue < 2; queue++)
+            {
+                foreach ((uint slot, int result) in _worlds[queue].Completed.Skip(_seen[queue]))
+                {
+                    _inFlight[slot] = false;
+                    if (result > 0) _allowed[slot] = [_stamps[queue][slot]];
+                    Assert.Contains(_disk[slot], _allowed[slot]);
+                }
+
+                _seen[queue] = _worlds[queue].Completed.Count;
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Ublk.Queues;
+using MuenBlock.Ublk.Session;
+using static MuenBlock.Ublk.Tests.SessionTests;
+
+namespace MuenBlock.Ublk.Tests;
+
+/// <summary>Sessions of joined connections: what one does that another may not undo.</summary>
+public sealed class JoinedSessionsTests
+{
+    private const int Eio = -5;
+    private const ulong Disk = 7;
+    private const ulong OtherDisk = 8;
+
+    private static readonly Patience s_failing = new(Fail: 8_000, Warn: long.MaxValue);
+
+    private readonly World _first;
+    private readonly World _second;
+
+    public JoinedSessionsTests()
+    {
+        var joined = new JoinedSessions([1, 2]);
+        _first = new World(s_failing, joined[0]);
+        _second = new World(s_failing, joined[1]);
+        _first.GreetWithDisk(Disk);
+        _second.GreetWithDisk(Disk);
+    }
+
+    [Fact]
+    public void Joined_sessions_ask_which_disk_it_is_and_a_single_one_does_not()
+    {
+        Assert.Equal(Disk, Assert.Single(_first.Session.Devices.ToArray()).Identity);
+        var alone = new World();
+        alone.GreetWithDisk(Disk);
+        Assert.Equal(0ul, Assert.Single(alone.Session.Devices.ToArray()).Identity);
+    }
+
+    [Theory]
+    [InlineData(RequestKind.Write, true)]
+    [InlineData(RequestKind.Discard, true)]
+    [InlineData(RequestKind.Read, false)]
+    [InlineData(RequestKind.Sync, false)]
+    public void No_queue_writes_while_a_write_that_was_given_up_on_another_may_still_land(RequestKind kind, bool fails)
+    {
+        LoseFirst();
+        _second.Session.Submit(4, kind, 0, 0, kind == RequestKind.Sync ? 0u : 4096u);
+        Assert.Equal(fails ? [(4u, Eio)] : [], _second.Completed);
+        Assert.Equal(fails ? 0 : 1, _second.TakeSent().Count);
+        Assert.Equal(SessionState.Ready, _second.Session.State);
+    }
+
+    [Fact]
+    public void After_the_answer_to_the_Reset_every_queue_writes_again()
+    {
+        LoseFirst();
+        _first.GreetWithDisk(Disk);
+        Write(_second, 4);
+        Assert.Empty(_second.Completed);
+        Assert.Single(_second.Sent);
+    }
+
+    [Fact]
+    public void A_write_that_no_server_knows_of_is_given_up_without_a_doubt()
+    {
+        _first.Session.ServerLeft();
+        Write(_first, 1);
+        Look(_first, 9_000);
+        Assert.Equal([(1u, Eio)], _first.Completed);
+        Write(_second, 4);
+        Assert.Empty(_second.Completed);
+    }
+
+    [Fact]
+    public void Memory_that_is_lost_with_writes_under_way_is_a_doubt_for_every_queue()
+    {
+        Write(_first, 1);
+        _first.Session.MemoryLost();
+        Assert.Equal([(1u, Eio)], _first.Completed);
+        Write(_second, 4);
+        Assert.Equal([(4u, Eio)], _second.Completed);
+        _first.Session.MemoryReturned();
+        _first.GreetWithDisk(Disk);
+        Write(_second, 5);
+        Assert.Single(_second.Completed);
+    }
+
+    [Fact]
+    public void A_refused_Reset_ends_no_doubt()
+    {
+        LoseFirst();
+        _first.Session.ServerAppeared(0);
+        _first.Answer(Assert.Single(_first.TakeSent()), 10);
+        Write(_second, 4);
+        Assert.Equal([(4u, Eio)], _second.Completed);
+    }
+
+    [Fact]
+    public void A_connection_that_waits_for_its_server_does_not_hold_up_another()
+    {
+        _first.Session.ServerLeft();
+        Write(_first, 1);
+        Write(_second, 4);
+        _second.AnswerNext(0);
+        Assert.Equal([(4u, 4096)], _second.Completed);
+        Assert.Empty(_first.Completed);
+        _first.GreetWithDisk(Disk);
+        Assert.Equal(SessionState.Ready, _first.Session.State);
+    }
+
+    [Fact]
+    public void A_server_that_comes_back_with_another_disk_waits_until_all_connections_lead_there()
+    {
+        Write(_first, 1);
+        _first.GreetWithDisk(OtherDisk);
+        Assert.Equal(SessionState.Greeting, _first.Session.State);
+        Assert.Equal(["JoinedConnectionsLeadToTheSameDisks: device 0 is not the same disk as on connection 2"], _first.Told);
+        _first.Session.Tick(SessionMachine<World.Requests, World.Completions>.OthersMilliseconds);
+        Assert.Equal(SessionState.Greeting, _first.Session.State);
+        Assert.Single(_first.Told);
+        Assert.Empty(_first.Completed);
+
+        // The other one's server is gone; when it is back it has the same disk, and neither waits.
+        _second.Session.ServerLeft();
+        _first.Session.Tick(2 * SessionMachine<World.Requests, World.Completions>.OthersMilliseconds);
+        Assert.Equal(SessionState.Ready, _first.Session.State);
+        Assert.Equal(RequestKind.Write, Assert.Single(_first.Sent).Kind);
+        _second.GreetWithDisk(OtherDisk);
+        Assert.Equal(SessionState.Ready, _second.Session.State);
+    }
+
+    [Fact]
+    public void Two_disks_are_not_joined_and_what_servers_do_not_tell_is_not_held_against_them()
+    {
+        var joined = new JoinedSessions([1, 2, 3]);
+        World[] worlds = [.. Enumerable.Range(0, 3).Select(i => new World(joined: joined[i]))];
+        worlds[0].GreetWithDisk(Disk);
+        worlds[1].GreetWithDisk(OtherDisk);
+        Assert.Equal(SessionState.Refused, worlds[1].Session.State);
+        Assert.StartsWith("JoinedConnectionsLeadToTheSameDisks", worlds[1].Refusal, StringComparison.Ordinal);
+        worlds[2].Greet();
+        Assert.Equal(SessionState.Ready, worlds[2].Session.State);
+    }
+
+    [Fact]
+    public void Joined_connections_must_export_the_same_and_the_least_that_any_takes_counts()
+    {
+        var device = new DeviceGeometry(1000, 512, 256, DeviceTraits.Known);
+        DeviceGeometry smaller = device with { MostBlocks = 64 };
+        Assert.Equal([smaller], JoinedDevices.Meet([(1, [device with { MostBlocks = 0 }]), (2, [smaller]), (3, [device])]));
+        foreach (DeviceGeometry[] others in new DeviceGeometry[][] { [], [device, device], [device with { Blocks = 999 }], [device with { BlockLength = 4096 }], [device with { Traits = DeviceTraits.ReadOnly }] })
+        {
+            ProgramException failure = Assert.Throws<ProgramException>(() => JoinedDevices.Meet([(1, [device]), (2, others)]));
+            Assert.Equal(ExitCode.Peer, failure.ExitCode);
+            Assert.StartsWith("the connections cannot be joined: ", failure.Message, StringComparison.Ordinal);
+        }
+    }
+
+    private void LoseFirst()
+    {
+        Write(_first, 1);
+        Look(_first, 9_000);
+        Assert.Equal([(1u, Eio)], _first.Completed);
+    }
+
+    private static void Write(World world, uint slot) => world.Session.Submit(slot, RequestKind.Write, 0, slot * 4096ul, 4096);
+
+    /// <summary>Looks twice, as a loop does.</summary>
+    private static void Look(World world, long now)
+    {
+        world.Session.Tick(now - s_failing.LookEvery);
+        world.Session.Tick(now);
+    }
+}

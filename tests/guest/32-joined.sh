@@ -1,0 +1,177 @@
+# shellcheck shell=bash
+# Several connections that are one block device, with a hardware queue for each.
+# shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
+
+readonly _BOTH=$CONN,$CONN2
+
+# Which queue an I/O takes depends on the CPU that it comes from: queue 0 has CPU 0.
+_on() { taskset -c "$1" "${@:2}"; }
+
+# Two jobs, each kept on a CPU of its own, so that both queues are used at the same time.
+_verify_both() {    # DEVICE
+    fio --filename="$1" --direct=1 --ioengine=io_uring --verify=crc32c --verify_fatal=1 --verify_backlog=32 --rw=randrw --bssplit=4k/80:128k/20 --iodepth=16 \
+        --serialize_overlap=1 --size=8M --number_ios=600 --minimal --output="$WORK/fio-${1##*/}.out" \
+        --name=one --cpus_allowed=0 --offset=0 --name=other --cpus_allowed=1 --offset=16M || { cat "$WORK/fio-${1##*/}.out"; return 1; }
+}
+
+# requests CONNECTION: how many the backend had, once it has ended.
+_requests() { sed -n "s/.*connection $1: stopped after \([0-9]*\) requests.*/\1/p" "$backend_log"; }
+
+fio_verifies_a_joined_device_and_both_of_its_queues_carry_io() {
+    local log
+    start_backend --conn $_BOTH --device $RAM:1+2
+    add --conn $CONN --conn $CONN2 --join --cpus auto --max-io 128K
+    equal /dev/ublkb0 "${devices[*]}" 'what add printed'
+    equal 2 "$(ls -d /sys/block/ublkb0/mq/* | wc -l)" 'the number of hardware queues'
+    equal "2 $CONN $CONN2" "$(muenblock-ublk list --json | jq -r '.devices[0] | "\(.queues) \(.connections | join(" "))"')" 'what list shows'
+    equal "its thread runs on CPU 0 its thread runs on CPU 1" "$(grep -o 'its thread runs.*' "$CLIENT_LOG" | sort | paste -sd' ')" 'where the threads are'
+    _verify_both /dev/ublkb0
+    del 0
+    equal '' "$(traces)" 'what is left'
+    log=$backend_log
+    stop_backend
+    for connection in 1 2; do (($(backend_log=$log _requests $connection) > 100)) || fail "connection $connection has carried next to nothing: $(_requests $connection)"; done
+}
+
+connections_that_do_not_export_the_same_are_not_joined() {
+    truncate -s ${RAM_MIB}M image
+    start_backend --conn $_BOTH --device $RAM:1 --device image:2
+    refused 5 'JoinedConnectionsLeadToTheSameDisks: device 0 is not the same disk' muenblock-ublk add "${client_arguments[@]}" --conn $_BOTH --join
+    stop_backend
+    start_backend --conn $_BOTH --device $RAM:1+2,$RAM2:2
+    refused 5 'the connections cannot be joined: connection 2 has 2 device(s), and connection 1 has 1' muenblock-ublk add "${client_arguments[@]}" --conn $_BOTH --join
+    stop_backend
+    start_backend --conn $_BOTH,3:request3:response3:buffer3 --device $RAM:1+2+3
+    refused 2 '3 connections are too many to join here: ublk gives a device no more queues than the machine has CPUs, 2' \
+        muenblock-ublk add "${client_arguments[@]}" --conn $_BOTH,3:request3:response3:buffer3 --join
+    equal '' "$(traces)" 'what is left'
+}
+
+# A write that was acknowledged on one queue, and a flush on the other: the disk has both before fsync returns.
+fsync_on_one_queue_makes_durable_what_was_written_on_the_other() {
+    local before writer flusher
+    start_backend --conn $_BOTH --device $DISK:1+2
+    add --conn $_BOTH --join
+    for writer in 0 1; do
+        flusher=$((1 - writer))
+        random_file payload 65536
+        before=$(flushes $DISK)
+        _on $writer dd if=payload of=/dev/ublkb0 bs=64k seek=$((writer + 1)) oflag=direct status=none
+        equal "$before" "$(flushes $DISK)" 'the number of flushes before the fsync'
+        _on $flusher dd if=/dev/null of=/dev/ublkb0 bs=4k conv=notrunc,fsync status=none
+        (($(flushes $DISK) > before)) || fail 'no flush has reached the disk'
+        kill_backend
+        cmp -n 65536 payload <(dd if=$DISK bs=64k skip=$((writer + 1)) count=1 iflag=direct status=none)
+        start_backend --conn $_BOTH --device $DISK:1+2
+    done
+}
+
+_load_both() {    # until the file enough is there
+    while [[ ! -e enough ]]; do _verify_both /dev/ublkb0; done
+}
+_still() { sleep 0.5; kill -0 "$1" || fail "fio failed after $2"; }
+
+io_of_a_joined_device_goes_on_over_deaths_of_both_ends_and_an_upgrade() {
+    local load
+    start_backend --conn $_BOTH --device $RAM:1+2,$RAM2:1+2
+    add --conn $_BOTH --join --spin 30
+    _load_both &
+    load=$!
+    sleep 0.5
+    kill_backend
+    start_backend --conn $_BOTH --device $RAM:1+2,$RAM2:1+2
+    _still $load 'the death of the backend'
+    kill_client
+    equal '/dev/ublkb0 /dev/ublkb1' "$(recover 0 | paste -sd' ')" 'what recover printed'
+    _still $load 'the death of the client'
+    equal '"--spin 30"' "$(jq .options /run/muenblock/ublkb0.json)" 'what the server was asked for at first'
+    timeout 90 muenblock-ublk upgrade 0 --log-file "$CLIENT_LOG" | grep -q 'I/O waited'
+    _still $load 'the upgrade'
+
+    # Without its record it has to be told all of its connections; and none of them is used for another device meanwhile.
+    kill_client
+    rm /run/muenblock/*.json
+    wait_for 20 eval '[[ $(state) == recoverable ]]'
+    refused 2 'it has 2 queues: name as many connections, one after another' muenblock-ublk recover 0 --conn $CONN --region-dir "$REGIONS"
+    refused 6 'waits for a server: take it over' muenblock-ublk add "${client_arguments[@]}" --conn $CONN2
+    equal '/dev/ublkb0 /dev/ublkb1' "$(recover 0 --conn $CONN2,$CONN --region-dir "$REGIONS" --log-file "$CLIENT_LOG" | paste -sd' ')" 'what recover printed'
+    _still $load 'the loss of the record'
+    touch enough
+    wait $load
+    _verify_both /dev/ublkb1
+    not grep -E ' (error|fatal) ' "$CLIENT_LOG"
+}
+
+# Reads from an opening that the test has made, on a CPU: to open the device could mean to wait for the kernel's look at its partitions.
+_read_on() { _on "$1" dd bs=4k count="${2-1}" iflag=direct of=/dev/null status=none <&9; }
+
+# One connection has a backend of its own, for reading: what it takes along when it goes is its queue and no more.
+a_connection_without_its_server_holds_up_its_own_queue_only() {
+    local reader first i
+    start_backend --conn $CONN --device $RAM:1 --read-only
+    first=$backend
+    start_backend --conn $CONN2 --device $RAM:2 --read-only
+    add --conn $_BOTH --join --read-only
+    exec 9</dev/ublkb0
+    kill_backend
+    _read_on 1 &
+    reader=$!
+    for i in 1 2 3; do _read_on 0 16; done
+    kill -0 $reader || fail 'a read without a server has ended'
+    start_backend --conn $CONN2 --device $RAM:2 --read-only
+    wait $reader
+
+    # Another disk is not read from, though its size is the same.
+    kill_backend
+    start_backend --conn $CONN2 --device $RAM2:2 --read-only
+    wait_for 20 grep -q 'I/O waits, rule JoinedConnectionsLeadToTheSameDisks' "$CLIENT_LOG"
+    _read_on 1 &
+    reader=$!
+    _read_on 0 16
+    kill -0 $reader || fail 'another disk was read from'
+    stop_backend
+    start_backend --conn $CONN2 --device $RAM:2 --read-only
+    wait $reader
+    exec 9<&-
+    del 0
+    stop_backend "$first"
+}
+
+del_force_removes_a_joined_device_whose_backend_hangs() {
+    local cpu
+    start_backend --conn $_BOTH --device $RAM:1+2
+    add --conn $_BOTH --join
+    exec 9</dev/ublkb0
+    kill -STOP "$backend"
+    for cpu in 0 1; do _read_on $cpu 2>/dev/null & done
+    wait_for 20 eval '(($(awk "{ print \$1 }" /sys/block/ublkb0/inflight) >= 2))'
+    refused 6 'nothing was stopped' muenblock-ublk del 0
+    timeout 60 muenblock-ublk del --force 0
+    exec 9<&-
+    kill -CONT "$backend"
+    wait_for 20 eval '[[ -z $(traces) ]]'
+}
+
+# A write of queue 0 is given up while the disk still has it: until it has landed, none may succeed on queue 1, over which it could land.
+no_queue_writes_while_a_write_of_another_that_was_given_up_may_still_land() {
+    random_file first 4096
+    random_file second 4096
+    # The kernel looks at the partitions of a new device, which it may do late: it is done when it has found this one.
+    sgdisk --zap-all --new=1:2048:+16M $RAM >/dev/null
+    dmsetup create held --table "0 65536 linear $RAM 0"
+    start_backend --conn $_BOTH --device /dev/mapper/held:1+2
+    add --conn $_BOTH --join --io-timeout 2
+    wait_for 20 test -b /dev/ublkb0p1
+    dmsetup suspend --nolockfs held
+    not _on 0 dd if=first of=/dev/ublkb0 bs=4k count=1 seek=1024 oflag=direct status=none 2>refusal
+    not _on 1 dd if=second of=/dev/ublkb0 bs=4k count=1 seek=1024 oflag=direct status=none 2>refusal
+    grep -q 'Input/output error' refusal
+    not grep 'connection 2: no answer' "$CLIENT_LOG"
+    dmsetup resume held
+    wait_for 20 eval '(($(grep -c "connection 1: ready; " "$CLIENT_LOG") == 2))'
+    _on 1 dd if=second of=/dev/ublkb0 bs=4k count=1 seek=1024 oflag=direct status=none
+    cmp -n 4096 -i 0:$((1024 * 4096)) second $RAM
+    leave_nothing
+    dmsetup remove held
+    sgdisk --zap-all $RAM >/dev/null
+}
