@@ -115,6 +115,8 @@ internal enum RegisterOperation : uint
     UpdateBuffers = 16,
     RingDescriptors = 20,
     UnregisterRingDescriptors = 21,
+    BufferRing = 22,
+    UnregisterBufferRing = 23,
 }
 
 /// <summary>IO_URING_OP_*: what a probe tells of an operation.</summary>

@@ -124,3 +124,26 @@ internal struct ProbeOperation
     public ProbeFlags Flags;
     public uint Reserved1;
 }
+
+/// <summary>A group of provided buffers to register: struct io_uring_buf_reg.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct BufferRingRegistration
+{
+    public ulong Address;
+    public uint Entries;
+    public ushort Group;
+    public ushort Flags;
+    public ulong Reserved0;
+    public ulong Reserved1;
+    public ulong Reserved2;
+}
+
+/// <summary>One buffer in the ring of its group: struct io_uring_buf. In the first one the last field is the ring's tail.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct BufferSlot
+{
+    public ulong Address;
+    public uint Length;
+    public ushort Id;
+    public ushort Tail;
+}

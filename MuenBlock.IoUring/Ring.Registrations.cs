@@ -82,6 +82,22 @@ public sealed unsafe partial class Ring
     /// <returns>True if it does.</returns>
     public bool Supports(Operation operation) => _supported[(byte)operation];
 
+    /// <summary>Registers a group of provided buffers; see <see cref="ProvidedBuffers"/>.</summary>
+    /// <returns>0, or a negative errno.</returns>
+    internal int RegisterBufferRing(BufferSlot* slots, uint count, ushort group)
+    {
+        BufferRingRegistration registration = new() { Address = (ulong)slots, Entries = count, Group = group };
+        return Register(RegisterOperation.BufferRing, &registration, 1);
+    }
+
+    /// <summary>Gives a group of provided buffers back.</summary>
+    /// <returns>0, or a negative errno.</returns>
+    internal int UnregisterBufferRing(ushort group)
+    {
+        BufferRingRegistration registration = new() { Group = group };
+        return Register(RegisterOperation.UnregisterBufferRing, &registration, 1);
+    }
+
     private static bool[] Probe(int descriptor)
     {
         byte* memory = stackalloc byte[sizeof(ProbeHeader) + (ProbeLength * sizeof(ProbeOperation))];

@@ -8,6 +8,9 @@ import pathlib
 import statistics
 import sys
 
+import documents
+import targets
+
 WAYS = {
     "direct": "direct",
     "channel": "**through the channel**",
@@ -41,16 +44,10 @@ def main():
                 lines.append(
                     f"| {place} | {depth} | {name} | {cell(median(mine, 'iops'))} | {ratio:.2f} | {cell(median(mine, 'mean_us'), '{:.1f}')} "
                     f"| {cell(median(mine, 'cpu_us'), '{:.2f}')} | {cell(median(mine, 'backend_cpu_us'), '{:.2f}')} | {cell(median(mine, 'enters'), '{:.2f}')} |")
-    text = "\n".join(lines) + "\n"
+    text = targets.backend(runs) + "\n" + "\n".join(lines) + "\n"
     print(text)
     if len(sys.argv) > 2:
-        document = pathlib.Path(sys.argv[2])
-        begin, end = "<!-- backend -->\n", "<!-- /backend -->"
-        before, _, rest = document.read_text().partition(begin)
-        _, found, after = rest.partition(end)
-        if not found:
-            sys.exit(f"{document} lacks the lines {begin.strip()} and {end}")
-        document.write_text(before + begin + text + end + after)
+        documents.replace(sys.argv[2], "backend", text)
 
 
 main()

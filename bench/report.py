@@ -2,7 +2,7 @@
 """Makes a table of what bench/side-by-side measured, and pictures where it measured several depths.
 
 usage: bench/report.py RESULTS [DOCUMENT]
-Reads runs.jsonl and machine.json in the folder RESULTS; writes table.md and the pictures there. In DOCUMENT the text between
+Reads runs.jsonl, counters.jsonl and machine.json in the folder RESULTS; writes table.md and the pictures there. In DOCUMENT the text between
 the lines <!-- side-by-side --> and <!-- /side-by-side --> is replaced by the table, and the pictures are put beside it.
 """
 import json
@@ -10,6 +10,9 @@ import pathlib
 import shutil
 import statistics
 import sys
+
+import documents
+import targets
 
 TITLES = {
     "read-4k-64": "4k random read, 64 deep, IOPS",
@@ -32,12 +35,14 @@ NAMES = {
     "twin-batch": "C twin, BATCH_IO",
     "twin-spin": "C twin, spinning",
     "muenblock": "**muenblock**",
+    "muenblock-batch": "**muenblock**, BATCH_IO",
     "muenblock-spin": "**muenblock**, spinning",
+    "muenblock-before": "**muenblock**, before the change",
     "kublk-2q": "kublk loop, two queues",
     "muenblock-2q": "**muenblock**, two connections joined",
     "muenblock-2q-pinned": "**muenblock**, two connections joined, --cpus auto",
 }
-COLOURS = ["#888888", "#b07aa1", "#4e79a7", "#76b7b2", "#f28e2b", "#edc948", "#59a14f", "#8cd17d", "#b6992d", "#e15759", "#ff9da7"]
+COLOURS = ["#888888", "#b07aa1", "#4e79a7", "#76b7b2", "#f28e2b", "#edc948", "#59a14f", "#8cd17d", "#b6992d", "#e15759", "#ff9da7", "#9c3030", "#555555"]
 
 
 def value(run):
@@ -56,38 +61,25 @@ def by_round(runs):
     return table
 
 
-def ratio(mine, other):
-    """The median of the ratios within rounds: what changed between rounds was the machine."""
-    rounds = sorted(set(mine) & set(other))
-    return statistics.median(mine[r] / other[r] for r in rounds) if rounds else None
-
-
-def best_twin(job, peers):
-    twins = [name for name in peers if name.startswith("twin")]
-    if not twins:
-        return None
-    choose = min if job.endswith("-4k-32") else max
-    return choose(twins, key=lambda name: statistics.median(peers[name].values()))
-
-
 def table_of(runs, machine):
     lines = []
     for job, peers in by_round(runs).items():
-        twin = best_twin(job, peers)
+        twin = targets.best(targets.TWINS, peers, lower=job.endswith("-4k-32"))
         kublk = "kublk-2q" if job.endswith("jobs") else "kublk"
         lines += [f"**{TITLES.get(job, job)}**", "", f"| | median | lowest to highest | to {NAMES[kublk]} | to the best twin |", "|---|---:|---:|---:|---:|"]
-        for peer, rounds in peers.items():
+        for peer in sorted(peers, key=lambda name: list(NAMES).index(name)):
+            rounds = peers[peer]
             figures = list(rounds.values())
             cells = [NAMES.get(peer, peer), f"{statistics.median(figures):,.0f}", f"{min(figures):,.0f} to {max(figures):,.0f}"]
             for other in (kublk, twin):
-                found = ratio(rounds, peers[other]) if other in peers else None
+                found = targets.ratio(rounds, peers[other]) if other in peers else None
                 cells.append("" if found is None else f"{found:.2f}")
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     lines.append(
         f"{machine['rounds']} rounds of {machine['seconds']} s, peers in turns within a round, ratios: medians of the ratios within rounds. One boot: "
         f"Linux {machine['kernel']}, {machine['cpus']} CPUs ({machine['model']}), {machine['fio']}, {machine['qsd']}, {machine['nbdkit']}, "
-        f"muenblock {machine['version']}; all peers on a RAM disk.")
+        f"muenblock {machine['version']}; all peers on RAM disks of one kind.")
     return "\n".join(lines) + "\n"
 
 
@@ -144,7 +136,9 @@ def main():
     results = pathlib.Path(sys.argv[1])
     runs = [json.loads(line) for line in (results / "runs.jsonl").read_text().splitlines()]
     machine = json.loads((results / "machine.json").read_text())
-    text = table_of(runs, machine)
+    counters = [json.loads(line) for line in (results / "counters.jsonl").read_text().splitlines()] if (results / "counters.jsonl").exists() else []
+    verdicts = targets.side_by_side(runs, counters)
+    text = (f"Targets, by the default mode unless another is named; in brackets what the best mode gives:\n\n{verdicts}\n" if verdicts else "") + table_of(runs, machine)
     pictures = []
     for field, unit, name in (("iops", "IOPS", "iops-over-depth.svg"), ("mean_us", "mean latency, µs", "latency-over-depth.svg")):
         if picture(runs, field, unit, results / name):
@@ -153,15 +147,9 @@ def main():
     (results / "table.md").write_text(text)
     print(text)
     if len(sys.argv) > 2:
-        document = pathlib.Path(sys.argv[2])
-        begin, end = "<!-- side-by-side -->\n", "<!-- /side-by-side -->"
-        before, _, rest = document.read_text().partition(begin)
-        _, found, after = rest.partition(end)
-        if not found:
-            sys.exit(f"{document} lacks the lines {begin.strip()} and {end}")
-        document.write_text(before + begin + text + end + after)
+        documents.replace(sys.argv[2], "side-by-side", text)
         for name, _ in pictures:
-            shutil.copy(results / name, document.parent / name)
+            shutil.copy(results / name, pathlib.Path(sys.argv[2]).parent / name)
 
 
 main()

@@ -41,7 +41,7 @@ internal static partial class ServeCommand
         "--scheduler", "none", "What becomes of the I/O scheduler of an exported block device, or of a partition's disk: none switches it off, keep leaves it.", "none", "keep");
 
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
-    private static readonly Option<int> s_spin = CommonOptions.SpinOption();
+    private static readonly Option<string> s_spin = CommonOptions.SpinOption();
     private static readonly Option<string> s_cpus = CommonOptions.CpusOption(hasQueues: false);
     private static readonly Option<int> s_submissionThread = new("--sqpoll")
     {
@@ -89,7 +89,7 @@ internal static partial class ServeCommand
             Serving = new ConnectionOptions(
                 CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit)),
                 CommonOptions.ParseWait(parsed.GetRequiredValue(s_wait)),
-                CommonOptions.ParseSpin(parsed.GetValue(s_spin)),
+                CommonOptions.ParseSpin(parsed.GetRequiredValue(s_spin)),
                 CommonOptions.ParseStallWarning(parsed.GetRequiredValue(s_stallWarning)))
             {
                 SubmissionThreadIdle = ParseIdle(parsed, s_submissionThread),

@@ -17,6 +17,9 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(13, LogLevel.Information, "connection {Connection}: the client left after {Requests} requests; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
     private static partial void LogClientLeft(ILogger log, uint connection, ulong requests, long bytes, int collections);
 
+    [LoggerMessage(25, LogLevel.Information, "connection {Connection}: per request of that client: {Counts}")]
+    private static partial void LogPath(ILogger log, uint connection, string counts);
+
     [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the request channel is not what was agreed, rule ChannelsAreAsAgreed: {Header}; waiting for another client")]
     private static partial void LogIncompatible(ILogger log, uint connection, string header);
 

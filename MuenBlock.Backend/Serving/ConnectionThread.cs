@@ -21,6 +21,9 @@ internal sealed partial class ConnectionThread : IDisposable
     // More requests under way than this keep both ends busy without looking.
     private const int FewUnderWay = 4;
 
+    // So few entries are worth no call of their own: they go out with the one that sleeps.
+    private const uint FewQueued = 4;
+
     // Sessions begin and end by the hand of an operator; what comes more often than this is a client gone wrong.
     private const int SessionLinesInMinute = 60;
 
@@ -160,6 +163,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private readonly uint _id;
         private readonly ILogger _log;
         private readonly AllocationMeter _meter = new();
+        private readonly PathMeter _path;
         private readonly LineBudget _budget;
         private readonly DiskMemory _memory;
         private ulong _requestsBefore;
@@ -176,6 +180,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _ring = ring;
             _polled = polled;
             _rings = polled is null ? [ring] : [ring, polled.Ring];
+            _path = new PathMeter(ring);
             _memory = memory;
             _smart = smart;
             _log = owner._log;
@@ -243,14 +248,15 @@ internal sealed partial class ConnectionThread : IDisposable
                 else _confirmDeadline = 0;
                 Publish();
 
-                // With little under way, submitting and sleeping are one call; else there is more to collect.
+                // With little to submit and nothing to collect, submitting and sleeping are one call.
                 bool few = _machine.UnderWay <= FewUnderWay;
+                bool fuses = few || (_ring.Queued <= FewQueued && !(accepting && _requests.HasNews));
                 if (_polled is { InFlight: > 0 })
                 {
                     _polled.Look();
                     if (_ring.HasDeferredWork || _ring.Queued > 0) _ = _ring.Enter();
                 }
-                else if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
+                else if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
                 else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(accepting, few, UntilDeadline());
             }
 
@@ -348,10 +354,17 @@ internal sealed partial class ConnectionThread : IDisposable
                     if (_budget.Allows()) LogClient(_log, _id);
                     _requestsBefore = _machine.Requests;
                     _meter.Restart();
+                    _path.Restart(_signal.Sleeps, _signal.Wakes);
                     return true;
                 case ReadStatus.Inactive:
                     BeginSession();
-                    if (_greeted && _budget.Allows()) LogClientLeft(_log, _id, _machine.Requests - _requestsBefore, _meter.Bytes, _meter.Collections);
+                    if (_greeted && _budget.Allows())
+                    {
+                        ulong requests = _machine.Requests - _requestsBefore;
+                        LogClientLeft(_log, _id, requests, _meter.Bytes, _meter.Collections);
+                        LogPath(_log, _id, _path.Describe(_signal.Sleeps, _signal.Wakes, requests));
+                    }
+
                     _greeted = false;
                     return true;
                 case ReadStatus.Incompatible:

@@ -61,11 +61,11 @@ public static class CommonOptions
 
     /// <summary>--spin: how long to look before sleeping.</summary>
     /// <returns>A new option.</returns>
-    public static Option<int> SpinOption() => new("--spin")
+    public static Option<string> SpinOption() => new("--spin")
     {
-        Description = "How long at most to look for work before sleeping, in microseconds, while little is in flight; 0 to 10000.",
-        HelpName = "MICROSECONDS",
-        DefaultValueFactory = _ => 0,
+        Description = "How long at most to look for work before sleeping, in microseconds, while little is in flight and waits have been short; 0 to 10000, or auto: 50 on a machine with several CPUs.",
+        HelpName = "auto|MICROSECONDS",
+        DefaultValueFactory = _ => "0",
     };
 
     /// <summary>--cpus: on which CPUs the threads of connections run.</summary>
@@ -125,13 +125,17 @@ public static class CommonOptions
     };
 
     /// <summary>The value of <see cref="SpinOption"/>.</summary>
-    /// <param name="microseconds">What was given.</param>
+    /// <param name="text">What was given.</param>
     /// <returns>The time.</returns>
-    /// <exception cref="ProgramException">It is out of range.</exception>
-    public static TimeSpan ParseSpin(int microseconds) =>
-        microseconds is >= 0 and <= 10_000
+    /// <exception cref="ProgramException">It is not a number, or out of range.</exception>
+    public static TimeSpan ParseSpin(string text)
+    {
+        const int automatic = 50; // about what a sleep and a wake-up cost
+        if (text == "auto") return TimeSpan.FromMicroseconds(Environment.ProcessorCount > 1 ? automatic : 0);
+        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int microseconds) && microseconds <= 10_000
             ? TimeSpan.FromMicroseconds(microseconds)
-            : throw new ProgramException(ExitCode.Usage, $"--spin {microseconds} is out of range: 0 to 10000 microseconds");
+            : throw new ProgramException(ExitCode.Usage, $"--spin '{text}' is neither auto nor a number of microseconds from 0 to 10000");
+    }
 
     /// <summary>The value of an option that is a time in seconds, such as 2.5.</summary>
     /// <param name="name">The option's name.</param>

@@ -48,20 +48,16 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private const long PollFirstNanoseconds = 20_000;
     private const long PollLastNanoseconds = 5_000_000;
 
-    // A failed spin halves the next one; below an eighth it is given up, and tried again after this many sleeps.
-    private const int SpinRetry = 32;
-
     private readonly Ring _ring;
     private readonly ChannelReader<TIn> _incoming;
     private readonly ChannelWriter<TOut> _outgoing;
     private readonly SignalWays _ways;
     private readonly bool _ringWakes;
-    private readonly long _spinTicks;
+    private readonly SpinBudget _spin;
     private Way _way;
     private bool _peerWakes;
     private bool _wakeUnasked;
-    private long _spinBudget;
-    private int _spinsSkipped;
+    private long _lookDue;
     private ulong _sequence;
     private ulong _wokenFor;
     private long _pollNanoseconds = PollFirstNanoseconds;
@@ -96,8 +92,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             _ => $"polls {ways.Incoming}, which has no event, and no pages for a futex",
         };
         Agree(PeerFeatures.None);
-        _spinTicks = (long)(spin.TotalSeconds * Stopwatch.Frequency);
-        _spinBudget = _spinTicks;
+        _spin = new SpinBudget((long)(spin.TotalSeconds * Stopwatch.Frequency));
     }
 
     private enum Way
@@ -186,9 +181,12 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <param name="expectPeer">Whether the peer may write. If not, nothing is announced and its wakes are not waited for.</param>
     /// <param name="spin">Whether so little is in flight that looking for a while pays.</param>
     /// <param name="longestNanoseconds">The longest that it may take; -1 for no limit.</param>
-    public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1)
+    /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up.</param>
+    public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)
     {
-        if (spin && SpinIsDue())
+        uint waitFor = 1 + (uint)atOnce;
+        if (spin && _lookDue == 0) _lookDue = _spin.Next();
+        if (spin && _lookDue > 0)
         {
             if (_ring.Queued > 0)
             {
@@ -197,13 +195,15 @@ public sealed unsafe class PeerSignal<TIn, TOut>
                 return;
             }
 
-            if (Spin(expectPeer)) return;
+            long ticks = _lookDue;
+            _lookDue = 0;
+            if (Spin(expectPeer, ticks)) return;
         }
 
         Sleeps++;
         if (!expectPeer)
         {
-            _ = _ring.Enter(1, longestNanoseconds);
+            _ = _ring.Enter(waitFor, longestNanoseconds);
             return;
         }
 
@@ -224,7 +224,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
 
             // A wake covers packets only; an inactive peer's new epoch may be announced just before the wait begins.
             long longest = _peerWakes && _incoming.Synchronised ? HeartbeatNanoseconds : _pollNanoseconds;
-            _ = _ring.Enter(1, longestNanoseconds >= 0 ? Math.Min(longest, longestNanoseconds) : longest);
+            _ = _ring.Enter(waitFor, longestNanoseconds >= 0 ? Math.Min(longest, longestNanoseconds) : longest);
             _pollNanoseconds = _incoming.HasNews ? PollFirstNanoseconds : Math.Min(_pollNanoseconds * 2, PollLastNanoseconds);
         }
 
@@ -240,33 +240,27 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         _armed = true;
     }
 
-    private bool SpinIsDue()
-    {
-        if (_spinBudget != 0 || _spinTicks == 0) return _spinBudget != 0;
-        if (++_spinsSkipped < SpinRetry) return false;
-        _spinsSkipped = 0;
-        _spinBudget = _spinTicks;
-        return true;
-    }
-
-    private bool Spin(bool expectPeer)
+    private bool Spin(bool expectPeer, long ticks)
     {
         long start = Stopwatch.GetTimestamp();
+        long passed;
         do
         {
             for (int i = 0; i < 8; i++)
             {
                 if (_ring.HasNews || (expectPeer && _incoming.HasNews))
                 {
-                    _spinBudget = _spinTicks;
+                    _spin.Found(Stopwatch.GetTimestamp() - start);
                     return true;
                 }
 
                 Thread.SpinWait(1);
             }
+
+            passed = Stopwatch.GetTimestamp() - start;
         }
-        while (Stopwatch.GetTimestamp() - start < _spinBudget);
-        _spinBudget = _spinBudget / 2 < _spinTicks / 8 ? 0 : _spinBudget / 2;
+        while (passed < ticks);
+        _spin.Missed();
         return false;
     }
 

@@ -51,6 +51,9 @@ internal static class AddCommand
         Description = "Take over the connection's devices where they wait for a server, instead of adding them. For a service manager, which starts the same command again.",
     };
 
+    private static readonly Option<string> s_batch = CommonOptions.Choice(
+        "--batch", "off", "Whether the driver hands over requests in batches (BATCH_IO, Linux 7.0): where it can, always, or never.", "auto", "on", "off");
+
     private static readonly Option<string> s_offsetUnit = CommonOptions.OffsetUnitOption();
 
     /// <summary>The verb, for the command line.</summary>
@@ -59,7 +62,7 @@ internal static class AddCommand
     {
         var command = new Command("add", "Make block devices of the devices that a connection's backend exports, print their paths, and leave a process serving them.")
         {
-            s_connections, s_join, s_regionDirectory, s_id, s_depth, s_maxIo, s_applicationMemory, s_readOnly, s_recover, s_offsetUnit,
+            s_connections, s_join, s_regionDirectory, s_id, s_depth, s_maxIo, s_applicationMemory, s_readOnly, s_batch, s_recover, s_offsetUnit,
         };
         foreach (Option option in ServingArguments.Options) command.Add(option);
         command.SetAction(parsed => (int)Add(parsed, arguments));
@@ -128,6 +131,7 @@ internal static class AddCommand
                 LargestIo = ParseSize(parsed.GetValue(s_maxIo)),
                 ApplicationMemory = applicationMemory,
                 ReadOnly = parsed.GetValue(s_readOnly),
+                Batch = parsed.GetRequiredValue(s_batch) switch { "on" => true, "off" => false, _ => null },
                 ConnectTimeout = serving.ConnectTimeout,
                 Serving = serving.Serving(unit),
                 Recorded = serving.Recorded,

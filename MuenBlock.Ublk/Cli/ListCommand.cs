@@ -41,7 +41,7 @@ internal static class ListCommand
         if (devices.Count == 0) return "no ublk devices\n";
         return TextTable.Format(
         [
-            ["DEVICE", "STATE", "SERVER", "SIZE", "BLOCK", "ACCESS", "QUEUES", "DEPTH", "MAX-IO", "CONNECTION"],
+            ["DEVICE", "STATE", "SERVER", "SIZE", "BLOCK", "ACCESS", "QUEUES", "DEPTH", "TAGS", "MAX-IO", "CONNECTION"],
             .. devices.Select(device => (string[])
             [
                 device.Path,
@@ -52,6 +52,7 @@ internal static class ListCommand
                 device.IsReadOnly ? "ro" : "rw",
                 $"{device.Queues}",
                 $"{device.Depth}",
+                device.IsBatched ? "batch" : "single",
                 TextTable.Bytes(device.LargestIo),
                 !device.IsOurs ? "(another program's)" : device.Record is { } record ? $"{record.Connection} device {record.DeviceIndex}" : $"(its record is lost) device {device.DeviceIndex}",
             ]),
@@ -107,6 +108,7 @@ internal static class ListCommand
         json.WriteBoolean("readOnly", device.IsReadOnly);
         json.WriteNumber("queues", device.Queues);
         json.WriteNumber("depth", device.Depth);
+        json.WriteBoolean("batch", device.IsBatched);
         json.WriteNumber("maxIo", device.LargestIo);
         if (device.DeviceIndex is { } index) json.WriteNumber("device", index);
         if (device.Record is { } record)

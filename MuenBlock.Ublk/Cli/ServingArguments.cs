@@ -19,7 +19,7 @@ internal sealed class ServingArguments
 
     private static readonly Option<string> s_eventDirectory = CommonOptions.EventDirectoryOption();
     private static readonly Option<string> s_wait = CommonOptions.WaitOption();
-    private static readonly Option<int> s_spin = CommonOptions.SpinOption();
+    private static readonly Option<string> s_spin = CommonOptions.SpinOption();
     private static readonly Option<string> s_cpus = CommonOptions.CpusOption(hasQueues: true);
     private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
     private static readonly Option<string> s_sandbox = CommonOptions.SandboxOption();

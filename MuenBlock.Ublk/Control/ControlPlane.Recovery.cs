@@ -14,6 +14,12 @@ internal sealed partial class ControlPlane
     public UblkFeatures RecoveryFeatures => (Features & Recoverable) != Recoverable ? 0 : Recoverable | (Features & UblkFeatures.Quiesce);
 
     /// <summary>
+    /// The same for a device whose tags come in batches. QUIESCE_DEV would abort its queue by what says elsewhere that the device is about to be
+    /// removed (force_abort, ublk_batch_cancel_queue as of Linux 7.3), so that I/O fails until there is another server, instead of waiting for it.
+    /// </summary>
+    public UblkFeatures BatchFeatures => (RecoveryFeatures & ~UblkFeatures.Quiesce) | UblkFeatures.BatchIo;
+
+    /// <summary>
     /// Begins to take over a device (START_USER_RECOVERY). The driver notices a server's death after a moment: until then it is asked again.
     /// </summary>
     /// <param name="id">The device, whose server is gone.</param>

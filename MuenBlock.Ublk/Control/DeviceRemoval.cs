@@ -17,6 +17,7 @@ namespace MuenBlock.Ublk.Control;
 internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machine)
 {
     private const int LookMilliseconds = 10;
+    private const int RemindMilliseconds = 1_000; // see ControlPlane.Stop
 
     private static readonly TimeSpan s_passingUse = TimeSpan.FromSeconds(2); // udev's look at a new device takes less
     private static readonly TimeSpan s_closing = TimeSpan.FromSeconds(30); // a server with I/O under way has that long to end it
@@ -40,7 +41,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         DeviceRecord? record = machine.TryLoadRecord(id);
         if (force) StopByForce(id, server);
         else StopUnlessUsed(id, server);
-        if (ServerLetsGo(id, server)) Delete(id, force);
+        if (ServerLetsGo(id, server, info.Flags.HasFlag(UblkFeatures.BatchIo))) Delete(id, force);
         Await(s_ending, () => !machine.HasNodes(id));
         machine.DeleteRecord(id);
         if (server is { } pid) Await(s_ending, () => !machine.IsAlive(pid) || IsServer(pid));
@@ -123,14 +124,19 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
 
     /// <summary>Waits until the server of a device that was stopped has closed it.</summary>
     /// <returns>False if the device is gone already: its server deleted it itself.</returns>
-    private bool ServerLetsGo(int id, int? server)
+    private bool ServerLetsGo(int id, int? server, bool isBatched)
     {
         bool isThere = true;
+        long next = machine.Milliseconds + RemindMilliseconds;
         bool closed = Await(s_closing, () =>
         {
             // A device that was stopped has no server. One that has another was added since, with an id that had become free.
             isThere = control.TryGetInfo(id) is { State: DeviceState.Dead } now && (DeviceSummary.ServerOf(now) is not { } other || other == server);
-            return !isThere || !machine.HasServer(id);
+            if (!isThere || !machine.HasServer(id)) return true;
+            if (!isBatched || machine.Milliseconds < next) return false;
+            next = machine.Milliseconds + RemindMilliseconds;
+            control.Stop(id);
+            return false;
         });
         if (closed) return isThere;
         throw new ProgramException(

@@ -53,6 +53,9 @@ internal sealed record DeviceSummary(DeviceInfo Info, DeviceParameters Parameter
     /// <summary>Tags of a queue.</summary>
     public int Depth => Info.QueueDepth;
 
+    /// <summary>Whether its tags come and go in batches.</summary>
+    public bool IsBatched => Info.Flags.HasFlag(UblkFeatures.BatchIo);
+
     /// <summary>The largest request in bytes.</summary>
     public uint LargestIo => Info.LargestIoBytes;
 

@@ -12,6 +12,11 @@ internal sealed class BlockDevice
     private const int SectorShift = 9;
     private const int PageShift = 12;
 
+    // The driver's queue of tags to be told of has two places at least (kfifo_alloc): with a depth of 1 it refuses the device.
+    private const int LeastBatchDepth = 2;
+
+    private const int RemindMilliseconds = 1_000; // see ControlPlane.Stop
+
     // A discard's length is 32 bits in the table of I/Os; a round number below that.
     private const ulong LargestDiscard = 1u << 31;
 
@@ -64,29 +69,37 @@ internal sealed class BlockDevice
     /// <param name="layout">How the buffer is cut.</param>
     /// <param name="readOnly">Whether it is read-only even if the server would let it be written.</param>
     /// <param name="shared">The buffer, if applications share it; else null.</param>
+    /// <param name="batch">Whether its tags come and go in batches; null where the driver can.</param>
+    /// <exception cref="ProgramException">It could not be added, or not as it was wanted.</exception>
     public static unsafe BlockDevice Add(
-        ControlPlane control, int wanted, int queues, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared)
+        ControlPlane control, int wanted, int queues, ulong mark, int index, in DeviceGeometry geometry, BufferLayout layout, bool readOnly, Region? shared, bool? batch)
     {
+        if (batch == true && layout.Depth < LeastBatchDepth)
+            throw new ProgramException(ExitCode.Usage, $"--batch on needs a depth of {LeastBatchDepth} or more, and it is {layout.Depth}: leave the option out");
+        bool batched = control.Features.HasFlag(UblkFeatures.BatchIo) && (batch ?? layout.Depth >= LeastBatchDepth);
         DeviceInfo info = control.Add(new DeviceInfo
         {
             DeviceId = (uint)wanted,
             HardwareQueues = (ushort)queues,
             QueueDepth = (ushort)layout.Depth,
             LargestIoBytes = layout.LargestSlotIo,
-            Flags = control.RecoveryFeatures | (shared is null ? 0 : UblkFeatures.SharedMemoryZeroCopy),
+            Flags = (batched ? control.BatchFeatures : control.RecoveryFeatures) | (shared is null ? 0 : UblkFeatures.SharedMemoryZeroCopy),
             ServerFlags = mark,
             ServerPid = Environment.ProcessId,
         });
         int id = (int)info.DeviceId;
         try
         {
+            if (batch == true && (info.Flags & UblkFeatures.BatchIo) == 0)
+                throw new ProgramException(ExitCode.Environment, "--batch on: this kernel's driver has no BATCH_IO, which came with Linux 7.0 ('muenblock-ublk features'); leave the option out");
+
             // The driver gives fewer without a word. A connection without a queue would be a promise not kept.
             if (info.HardwareQueues != queues)
                 throw new ProgramException(ExitCode.Usage, $"{queues} connections are too many to join here: ublk gives a device no more queues than the machine has CPUs, {info.HardwareQueues}");
             control.SetParameters(id, Parameters(geometry, layout, readOnly, shared is not null));
             if (shared is not null && control.RegisterMemory(id, (ulong)shared.Memory, shared.Length) != 0)
                 throw new ProgramException(ExitCode.Kernel, $"the driver gave the first memory of /dev/ublkb{id} another index than 0: report it with the kernel's version");
-            return new BlockDevice(control, info, DeviceQueue.Open(id, Ownership.DeviceIndex(info), index, queues, layout.Depth, s_nodePatience), geometry.Size);
+            return new BlockDevice(control, info, DeviceQueue.Open(info, index, s_nodePatience), geometry.Size);
         }
         catch
         {
@@ -101,7 +114,7 @@ internal sealed class BlockDevice
     /// <param name="index">Its place among those that are served.</param>
     /// <param name="size">Bytes.</param>
     public static BlockDevice Adopt(ControlPlane control, in DeviceInfo info, int index, ulong size) =>
-        new(control, info, DeviceQueue.Open((int)info.DeviceId, Ownership.DeviceIndex(info), index, info.HardwareQueues, info.QueueDepth, s_nodePatience), size);
+        new(control, info, DeviceQueue.Open(info, index, s_nodePatience), size);
 
     /// <summary>Lets I/O flow again. The device's tags are being fetched.</summary>
     public void Resume() => _control.EndRecovery(Id, Environment.ProcessId);
@@ -124,7 +137,16 @@ internal sealed class BlockDevice
     public bool AwaitClosed(TimeSpan patience)
     {
         long deadline = Environment.TickCount64 + (long)patience.TotalMilliseconds;
-        return Array.TrueForAll(Queues, queue => queue.Closed.Wait((int)Math.Max(0, deadline - Environment.TickCount64)));
+        foreach (DeviceQueue queue in Queues)
+        {
+            while (!queue.Closed.Wait((int)Math.Clamp(deadline - Environment.TickCount64, 0, RemindMilliseconds)))
+            {
+                if (Environment.TickCount64 >= deadline) return false;
+                if (queue.IsBatched) Stop();
+            }
+        }
+
+        return true;
     }
 
     /// <summary>Removes the device, whose queues were closed.</summary>

@@ -33,6 +33,9 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended after {Ios} I/Os, {Copies} of them copied, {Shared} from or to applications' memory; {Replayed} were sent again, {Strays} stray responses were dropped; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
     private static partial void LogEnded(ILogger log, uint connection, ulong ios, ulong copies, ulong shared, ulong replayed, ulong strays, long bytes, int collections);
 
+    [LoggerMessage(29, LogLevel.Information, "connection {Connection}: per I/O: {Counts}")]
+    private static partial void LogPath(ILogger log, uint connection, string counts);
+
     [LoggerMessage(23, LogLevel.Information, "connection {Connection}: {Waiting}; {Waking}")]
     private static partial void LogSignals(ILogger log, uint connection, string waiting, string waking);
 

@@ -157,6 +157,9 @@ internal sealed partial class ConnectionThread : IDisposable
         // More I/Os in flight than this keep both ends busy without looking.
         private const int FewInFlight = 4;
 
+        // So few entries are worth no call of their own: they go out with the one that sleeps.
+        private const uint FewQueued = 4;
+
         // Servers come and go by the hand of an operator; what comes more often than this is a server gone wrong.
         private const int ServerLinesInMinute = 60;
 
@@ -181,6 +184,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private DeviceQueue[] _queues = [];
         private QueueCommands _commands;
         private readonly AllocationMeter _meter = new();
+        private readonly PathMeter _path;
         private readonly LineBudget _budget;
         private readonly LineBudget _strayBudget;
         private readonly StallLog _stalls;
@@ -207,6 +211,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _strayBudget = new LineBudget(_log, $"connection {_id}, responses that nobody asked for", StrayLinesInMinute);
             _stalls = new StallLog(_log, _id, DescribePeer);
             _ring = ring;
+            _path = new PathMeter(ring);
             _files = new DeviceFiles(ring);
             _requests = new ChannelWriter<Request>(regions.Request.Memory, regions.Request.Length, regions.Name.RequestProtocol);
             _responses = new ChannelReader<Response>(regions.Response.Memory, regions.Response.Length, regions.Name.ResponseProtocol);
@@ -246,10 +251,12 @@ internal sealed partial class ConnectionThread : IDisposable
                 _session.Tick(now);
                 if (_requests.Open > 0) _signal.Publish();
 
-                // With little in flight, submitting and sleeping are one call; else there is more to collect.
+                // With little to submit and nothing to collect, submitting and sleeping are one call.
+                int atOnce = _commands.Flush();
                 bool few = _session.Count <= FewInFlight;
-                if (_ring.HasDeferredWork || (_ring.Queued > 0 && !few)) _ = _ring.Enter();
-                else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(!_lost && _session.ExpectsAnswer, few, UntilDeadline());
+                bool fuses = few || (_ring.Queued <= FewQueued && !_responses.HasNews);
+                if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
+                else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(!_lost && _session.ExpectsAnswer, few, UntilDeadline(), atOnce);
             }
         }
 
@@ -260,6 +267,7 @@ internal sealed partial class ConnectionThread : IDisposable
             foreach (DeviceQueue queue in _queues) Close(queue);
             NativeMemory.AlignedFree(_elsewhere);
             LogEnded(_log, _id, _ios, _copies, _shared, _session.Replayed, _session.Strays, bytes, collections);
+            if (_assigned) LogPath(_log, _id, _path.Describe(_signal.Sleeps, _signal.Wakes, _ios));
         }
 
         void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)
@@ -318,7 +326,8 @@ internal sealed partial class ConnectionThread : IDisposable
             while (count < Batch && _ring.TryTake(out Completion completion))
             {
                 count++;
-                if (completion.UserData < ControlCompletion) Fetched((uint)completion.UserData, completion.Result);
+                if (completion.UserData <= uint.MaxValue) Fetched((uint)completion.UserData, completion.Result);
+                else if (completion.UserData < ControlCompletion) TakeBatch(completion);
                 else if (completion.UserData == ControlCompletion) TakeControl();
                 else _signal.Complete(completion);
             }
@@ -391,8 +400,25 @@ internal sealed partial class ConnectionThread : IDisposable
                 return;
             }
 
+            Take(slot, queue, (int)slot - (index * _depth));
+        }
+
+        private void TakeBatch(in Completion completion)
+        {
+            DeviceQueue queue = _queues[BatchQueue.DeviceOf(completion.UserData)];
+            BatchQueue batch = queue.Batch!;
+            foreach (ushort tag in batch.Tags(completion)) Take((uint)(queue.Index * _depth) + tag, queue, tag);
+            bool again = batch.Complete(completion, out int lost);
+            if (lost < 0) LogFetchFailed(_log, _id, queue.Id, -lost);
+            if (again) _commands.FetchAgain(queue);
+            else if (batch.Ended) Close(queue);
+        }
+
+        /// <summary>The driver wants something done with a tag.</summary>
+        private void Take(uint slot, DeviceQueue queue, int tag)
+        {
             _ios++;
-            ref readonly IoDescriptor io = ref queue[(int)slot - (index * _depth)];
+            ref readonly IoDescriptor io = ref queue[tag];
             RequestKind kind = io.Operation switch
             {
                 BlockOperation.Read => RequestKind.Read,
@@ -488,16 +514,18 @@ internal sealed partial class ConnectionThread : IDisposable
             _layout = assignment.Layout;
             _depth = assignment.Layout.Depth;
             if (assignment.Bounce is null) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);
-            _commands = new QueueCommands(_ring, _queues[0].Number, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, _elsewhere);
+            _commands = new QueueCommands(_ring, _queues[0].Number, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, new GatheringQueues(_queues), _elsewhere);
             _completions.Commands = _commands;
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
             foreach (DeviceQueue queue in _queues)
             {
                 _files.Add(queue);
-                for (int tag = 0; tag < queue.Depth; tag++) _commands.Fetch(assignment.Layout.Slot(queue.Index, tag));
+                if (queue.IsBatched) queue.Batch = new BatchQueue(_ring, queue);
+                _commands.Begin(queue);
             }
 
             _meter.Restart();
+            _path.Restart(_signal.Sleeps, _signal.Wakes);
         }
 
         private void Pin(IReadOnlyList<int> cpus)
@@ -510,6 +538,7 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             if (queue.Closed.IsSet) return;
             _files.Remove(queue);
+            queue.Batch?.Dispose();
             queue.Dispose();
             _open--;
         }

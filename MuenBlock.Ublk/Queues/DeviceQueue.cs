@@ -16,12 +16,13 @@ internal sealed unsafe class DeviceQueue : IDisposable
     private readonly nuint _mapped;
     private IoDescriptor* _descriptors;
 
-    private DeviceQueue(CharacterDevice file, ushort device, int index, int number, int depth, IoDescriptor* descriptors, nuint mapped)
+    private DeviceQueue(CharacterDevice file, in DeviceInfo info, int index, int number, IoDescriptor* descriptors, nuint mapped)
     {
-        Device = device;
+        Device = Ownership.DeviceIndex(info);
         Index = index;
         Number = (ushort)number;
-        Depth = depth;
+        Depth = info.QueueDepth;
+        IsBatched = (info.Flags & UblkFeatures.BatchIo) != 0;
         _file = file;
         _descriptors = descriptors;
         _mapped = mapped;
@@ -43,11 +44,17 @@ internal sealed unsafe class DeviceQueue : IDisposable
     /// <summary>Tags.</summary>
     public int Depth { get; }
 
+    /// <summary>Whether the driver has this device's tags come and go in batches; it knows no other commands for it then.</summary>
+    public bool IsBatched { get; }
+
+    /// <summary>How they do; the connection thread's.</summary>
+    public BatchQueue? Batch { get; set; }
+
     /// <summary>Tags that the driver will not use again because the device ends.</summary>
     public int Aborted { get; set; }
 
     /// <summary>Whether the driver was told of every tag.</summary>
-    public bool Ended => Aborted == Depth;
+    public bool Ended => Batch?.Ended ?? Aborted == Depth;
 
     /// <summary>Set when the connection thread has let go of the queue.</summary>
     public ManualResetEventSlim Closed { get; } = new();
@@ -56,20 +63,17 @@ internal sealed unsafe class DeviceQueue : IDisposable
     public int Descriptor => _file.Descriptor;
 
     /// <summary>Opens the queues of a block device that was added.</summary>
-    /// <param name="id">The block device.</param>
-    /// <param name="device">Its id on the connection.</param>
+    /// <param name="info">What the driver made of the block device.</param>
     /// <param name="index">Its place among those that are served.</param>
-    /// <param name="queues">How many queues it has.</param>
-    /// <param name="depth">Tags of a queue.</param>
     /// <param name="patience">How long to wait for the node, and for udev to let go of it.</param>
     /// <exception cref="ProgramException">The character device cannot be opened or mapped.</exception>
-    public static DeviceQueue[] Open(int id, ushort device, int index, int queues, int depth, TimeSpan patience)
+    public static DeviceQueue[] Open(in DeviceInfo info, int index, TimeSpan patience)
     {
-        var file = CharacterDevice.Open(id, patience);
+        var file = CharacterDevice.Open((int)info.DeviceId, patience);
         var opened = new List<DeviceQueue>();
         try
         {
-            for (int number = 0; number < queues; number++) opened.Add(Map(file, device, index, number, depth));
+            for (int number = 0; number < info.HardwareQueues; number++) opened.Add(Map(file, info, index, number));
             return [.. opened];
         }
         catch
@@ -97,12 +101,12 @@ internal sealed unsafe class DeviceQueue : IDisposable
         Closed.Set();
     }
 
-    private static DeviceQueue Map(CharacterDevice file, ushort device, int index, int number, int depth)
+    private static DeviceQueue Map(CharacterDevice file, in DeviceInfo info, int index, int number)
     {
-        nuint length = ((nuint)(depth * sizeof(IoDescriptor)) + Region.PageSize - 1) / Region.PageSize * Region.PageSize;
+        nuint length = ((nuint)(info.QueueDepth * sizeof(IoDescriptor)) + Region.PageSize - 1) / Region.PageSize * Region.PageSize;
         long offset = UblkLimits.DescriptorsOffset + (number * UblkLimits.DescriptorsStride);
         void* descriptors = mmap(null, (size_t)(ulong)length, PROT_READ, MAP_SHARED | MAP_POPULATE, file.Descriptor, offset);
-        if (descriptors != MAP_FAILED) return new DeviceQueue(file, device, index, number, depth, (IoDescriptor*)descriptors, length);
+        if (descriptors != MAP_FAILED) return new DeviceQueue(file, info, index, number, (IoDescriptor*)descriptors, length);
         throw new ProgramException(ExitCode.Environment, $"cannot map queue {number} of /dev/ublkc{file.Id}: {PosixFile.Describe(errno)}");
     }
 }

@@ -198,7 +198,7 @@ internal sealed partial class DeviceServer : IDisposable
         {
             int wanted = options.Id < 0 ? -1 : options.Id + index;
             ulong mark = Ownership.Mark(present[index].Device, options.Serving.OffsetUnit, Ownership.Fingerprint(options.Connections, options.RegionDirectory));
-            _devices.Add(BlockDevice.Add(_control, wanted, _lines.Count, mark, index, present[index].Geometry, layout, options.ReadOnly, shared));
+            _devices.Add(BlockDevice.Add(_control, wanted, _lines.Count, mark, index, present[index].Geometry, layout, options.ReadOnly, shared, options.Batch));
         }
 
         Assign(layout, options);

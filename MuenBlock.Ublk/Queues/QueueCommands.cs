@@ -8,7 +8,8 @@ namespace MuenBlock.Ublk.Queues;
 
 /// <summary>
 /// Sends a connection's ublk commands as entries of its ring: fetching a tag, and committing its result together with fetching it again.
-/// The thread that fetches a tag must be the one that commits it (ublk.rst); the connection's thread does both.
+/// The thread that fetches a tag must be the one that commits it (ublk.rst); the connection's thread does both. Of queues whose tags
+/// come in batches the results gather in their <see cref="BatchQueue"/> until <see cref="Flush"/>.
 /// </summary>
 /// <param name="ring">The ring.</param>
 /// <param name="number">The number of the connection's queue, the same on every device.</param>
@@ -17,15 +18,29 @@ namespace MuenBlock.Ublk.Queues;
 /// <param name="queues">The queue of each device, by the device's index.</param>
 /// <param name="buffer">The shared buffer.</param>
 /// <param name="bounce">What stands in for it where the driver cannot reach it; else null.</param>
+/// <param name="batches">The queues whose results gather.</param>
 /// <param name="elsewhere">The first byte of private memory that is cut like the buffer; null with a bounce buffer, which is such memory itself.</param>
 internal readonly unsafe struct QueueCommands(
-    Ring ring, ushort number, DeviceFiles files, BufferLayout layout, DeviceQueue[] queues, Region buffer, BounceBuffer? bounce, byte* elsewhere) : IBlockCompletions
+    Ring ring, ushort number, DeviceFiles files, BufferLayout layout, DeviceQueue[] queues, Region buffer, BounceBuffer? bounce, GatheringQueues batches, byte* elsewhere) : IBlockCompletions
 {
     private readonly byte* _memory = bounce is null ? buffer.Memory : bounce.Memory;
 
-    /// <summary>Offers a tag to the driver for the first time.</summary>
-    /// <param name="slot">The tag's slot.</param>
-    public void Fetch(uint slot) => Send(UblkCommands.FetchRequest, slot, 0, _memory);
+    /// <summary>Offers a queue's tags to the driver for the first time.</summary>
+    /// <param name="queue">The queue; the ring knows its file.</param>
+    public void Begin(DeviceQueue queue)
+    {
+        for (int tag = 0; tag < queue.Depth; tag++) Send(UblkCommands.FetchRequest, layout.Slot(queue.Index, tag), 0, _memory);
+        queue.Batch?.Begin(files[(uint)queue.Index], files.Flags);
+    }
+
+    /// <summary>Asks a queue whose tags come in batches to tell of requests again.</summary>
+    /// <param name="queue">The queue.</param>
+    public void FetchAgain(DeviceQueue queue) => queue.Batch!.Fetch(files[(uint)queue.Index], files.Flags);
+
+    /// <summary>Sends the results that have gathered.</summary>
+    /// <returns>How many commands that takes, each of which completes as soon as it is submitted.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int Flush() => batches is null || batches.Count == 0 ? 0 : batches.Flush(files);
 
     /// <summary>The driver has copied a write's data: from now on the server finds it in the shared buffer.</summary>
     /// <param name="slot">The tag's slot.</param>
@@ -68,6 +83,14 @@ internal readonly unsafe struct QueueCommands(
     {
         uint depth = (uint)layout.Depth;
         uint index = slot / depth;
+        ulong address = (ulong)(memory + ((ulong)slot * layout.SlotSize));
+        if (queues[index].Batch is { } batch)
+        {
+            batch.Add((ushort)(slot - (index * depth)), result, address);
+            batches.Note((int)index);
+            return;
+        }
+
         ref SubmissionEntry entry = ref ring.NextEntry();
         entry.PrepareCommand(files[index], command);
         entry.Flags = files.Flags;
@@ -79,7 +102,7 @@ internal readonly unsafe struct QueueCommands(
             Result = result,
 
             // Where the driver copies to and from. It must be given with every command, and not be 0.
-            Address = (ulong)(memory + ((ulong)slot * layout.SlotSize)),
+            Address = address,
         };
     }
 }

@@ -32,6 +32,9 @@ internal sealed class ServerOptions
     /// <summary>Whether added devices are read-only even if the server would let them be written.</summary>
     public bool ReadOnly { get; init; }
 
+    /// <summary>Whether the tags of added devices come and go in batches; null where the driver can.</summary>
+    public bool? Batch { get; init; }
+
     /// <summary>The devices to take over, in the order of their ids on the connection; none to add new ones.</summary>
     public IReadOnlyList<DeviceInfo> Waiting { get; init; } = [];
 

@@ -4,6 +4,7 @@ using MuenBlock.Protocol;
 using MuenBlock.Protocol.Programs;
 
 // muenblock-load direct FILE | channel DIRECTORY CONNECTION [--depth N] [--block BYTES] [--write] [--span BYTES] [--seconds N] [--spin US]
+//                pair-serve DIRECTORY | pair-drive DIRECTORY [--depth N] [--seconds N]
 var depth = new Option<int>("--depth") { DefaultValueFactory = _ => 32 };
 var block = new Option<int>("--block") { DefaultValueFactory = _ => 4096 };
 var write = new Option<bool>("--write");
@@ -31,9 +32,15 @@ channel.SetAction(parsed =>
     load.Run();
 });
 
+var pairServe = new Command("pair-serve", "answers what pair-drive asks, through the channels alone") { directory };
+pairServe.SetAction(parsed => PairLoad.Serve(parsed.GetValue(directory)!));
+
+var pairDrive = new Command("pair-drive", "asks pair-serve, through the channels alone") { directory, depth, seconds };
+pairDrive.SetAction(parsed => PairLoad.Drive(parsed.GetValue(directory)!, parsed.GetValue(depth), TimeSpan.FromSeconds(parsed.GetValue(seconds))));
+
 try
 {
-    return new RootCommand("Random transfers, to measure with.") { direct, channel }.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+    return new RootCommand("Random transfers, to measure with.") { direct, channel, pairServe, pairDrive }.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
 }
 catch (ProgramException failure)
 {

@@ -113,8 +113,8 @@ public sealed class CommandLineTests
         string json = ListCommand.FormatJson([Ours(3), Foreign(4)]);
         string expected = """
             {"devices":[
-            {"id":3,"path":"/dev/ublkb3","pid":77,"state":"live","ours":true,"size":1610612736,"blockSize":4096,"readOnly":true,"queues":1,"depth":64,"maxIo":1048576,"device":2,"connection":"1:a:b:c","connections":["1:a:b:c"],"regionDirectory":"/dev/shm","logFile":null,"started":"2026-01-02T03:04:05+00:00"},
-            {"id":4,"path":"/dev/ublkb4","pid":null,"state":"quiesced","ours":false,"size":0,"blockSize":512,"readOnly":false,"queues":2,"depth":128,"maxIo":524288}
+            {"id":3,"path":"/dev/ublkb3","pid":77,"state":"live","ours":true,"size":1610612736,"blockSize":4096,"readOnly":true,"queues":1,"depth":64,"batch":false,"maxIo":1048576,"device":2,"connection":"1:a:b:c","connections":["1:a:b:c"],"regionDirectory":"/dev/shm","logFile":null,"started":"2026-01-02T03:04:05+00:00"},
+            {"id":4,"path":"/dev/ublkb4","pid":null,"state":"quiesced","ours":false,"size":0,"blockSize":512,"readOnly":false,"queues":2,"depth":128,"batch":true,"maxIo":524288}
             ]}
             """;
         Assert.Equal(expected.ReplaceLineEndings(string.Empty) + "\n", json);
@@ -133,11 +133,11 @@ public sealed class CommandLineTests
     {
         string table = ListCommand.FormatTable([Ours(3), Foreign(4), Ours(5) with { Record = null }, Waiting(6)]);
         string expected = """
-            DEVICE       STATE        SERVER  SIZE    BLOCK  ACCESS  QUEUES  DEPTH  MAX-IO  CONNECTION
-            /dev/ublkb3  live         77      1.5GiB  4KiB   ro      1       64     1MiB    1:a:b:c device 2
-            /dev/ublkb4  quiesced     none    0B      512B   rw      2       128    512KiB  (another program's)
-            /dev/ublkb5  live         77      1.5GiB  4KiB   ro      1       64     1MiB    (its record is lost) device 2
-            /dev/ublkb6  recoverable  none    1.5GiB  4KiB   ro      1       64     1MiB    1:a:b:c device 2
+            DEVICE       STATE        SERVER  SIZE    BLOCK  ACCESS  QUEUES  DEPTH  TAGS    MAX-IO  CONNECTION
+            /dev/ublkb3  live         77      1.5GiB  4KiB   ro      1       64     single  1MiB    1:a:b:c device 2
+            /dev/ublkb4  quiesced     none    0B      512B   rw      2       128    batch   512KiB  (another program's)
+            /dev/ublkb5  live         77      1.5GiB  4KiB   ro      1       64     single  1MiB    (its record is lost) device 2
+            /dev/ublkb6  recoverable  none    1.5GiB  4KiB   ro      1       64     single  1MiB    1:a:b:c device 2
 
             """;
         Assert.Equal(expected, table);
@@ -216,7 +216,7 @@ public sealed class CommandLineTests
     }
 
     private static DeviceSummary Foreign(int id) => new(
-        new DeviceInfo { DeviceId = (uint)id, State = DeviceState.Quiesced, ServerPid = 12, HardwareQueues = 2, QueueDepth = 128, LargestIoBytes = 512 << 10 },
+        new DeviceInfo { DeviceId = (uint)id, State = DeviceState.Quiesced, ServerPid = 12, HardwareQueues = 2, QueueDepth = 128, LargestIoBytes = 512 << 10, Flags = UblkFeatures.BatchIo },
         new DeviceParameters { Types = ParameterTypes.Basic, Basic = new BasicParameters { LogicalBlockShift = 9 } },
         Record: null);
 

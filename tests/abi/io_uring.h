@@ -134,6 +134,33 @@ struct io_uring_probe {
 	struct io_uring_probe_op ops[];
 };
 
+struct io_uring_buf {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t bid;
+	uint16_t resv;
+};
+
+struct io_uring_buf_ring {
+	union {
+		struct {
+			uint64_t resv1;
+			uint32_t resv2;
+			uint16_t resv3;
+			uint16_t tail;
+		};
+		struct io_uring_buf first;
+	};
+};
+
+struct io_uring_buf_reg {
+	uint64_t ring_addr;
+	uint32_t ring_entries;
+	uint16_t bgid;
+	uint16_t flags;
+	uint64_t resv[3];
+};
+
 struct __kernel_timespec {
 	int64_t tv_sec;
 	long long tv_nsec;
@@ -222,6 +249,8 @@ enum {
 	IORING_REGISTER_BUFFERS_UPDATE = 16,
 	IORING_REGISTER_RING_FDS = 20,
 	IORING_UNREGISTER_RING_FDS = 21,
+	IORING_REGISTER_PBUF_RING = 22,
+	IORING_UNREGISTER_PBUF_RING = 23,
 	IO_URING_OP_SUPPORTED = 0x1,
 };
 

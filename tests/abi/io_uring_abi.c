@@ -30,6 +30,8 @@
 #define WAIT(name, field) FIELD("WaitArgument." name, struct io_uring_getevents_arg, field)
 #define UPDATE(name, field) FIELD("ResourceUpdate." name, struct io_uring_rsrc_update, field)
 #define BUFFERS(name, field) FIELD("BufferUpdate." name, struct io_uring_rsrc_update2, field)
+#define BUFREG(name, field) FIELD("BufferRingRegistration." name, struct io_uring_buf_reg, field)
+#define BUF(name, field) FIELD("BufferSlot." name, struct io_uring_buf, field)
 #define PROBE(name, field) FIELD("ProbeHeader." name, struct io_uring_probe, field)
 #define PROBEOP(name, field) FIELD("ProbeOperation." name, struct io_uring_probe_op, field)
 
@@ -37,6 +39,9 @@
 _Static_assert(sizeof(struct io_uring_files_update) == sizeof(struct io_uring_rsrc_update), "size");
 _Static_assert(offsetof(struct io_uring_files_update, offset) == offsetof(struct io_uring_rsrc_update, offset), "offset");
 _Static_assert(offsetof(struct io_uring_files_update, fds) == offsetof(struct io_uring_rsrc_update, data), "data");
+
+/* The tail of a ring of buffers lies where the first buffer has nothing. */
+_Static_assert(offsetof(struct io_uring_buf_ring, tail) == offsetof(struct io_uring_buf, resv), "tail");
 
 /* Operations that read a field under another name than the C# one. */
 _Static_assert(offsetof(struct io_uring_sqe, addr2) == offsetof(struct io_uring_sqe, off), "a futex's value");
@@ -123,6 +128,20 @@ static void structures(void)
 	BUFFERS("Tags", tags);
 	BUFFERS("Count", nr);
 	BUFFERS("Reserved1", resv2);
+	SIZE("BufferRingRegistration", struct io_uring_buf_reg);
+	BUFREG("Address", ring_addr);
+	BUFREG("Entries", ring_entries);
+	BUFREG("Group", bgid);
+	BUFREG("Flags", flags);
+	BUFREG("Reserved0", resv[0]);
+	BUFREG("Reserved1", resv[1]);
+	BUFREG("Reserved2", resv[2]);
+
+	SIZE("BufferSlot", struct io_uring_buf);
+	BUF("Address", addr);
+	BUF("Length", len);
+	BUF("Id", bid);
+	BUF("Tail", resv);
 
 	SIZE("ProbeHeader", struct io_uring_probe);
 	PROBE("LastOperation", last_op);
@@ -220,6 +239,8 @@ static void constants(void)
 	VALUE("RegisterOperation.UpdateBuffers", IORING_REGISTER_BUFFERS_UPDATE);
 	VALUE("RegisterOperation.RingDescriptors", IORING_REGISTER_RING_FDS);
 	VALUE("RegisterOperation.UnregisterRingDescriptors", IORING_UNREGISTER_RING_FDS);
+	VALUE("RegisterOperation.BufferRing", IORING_REGISTER_PBUF_RING);
+	VALUE("RegisterOperation.UnregisterBufferRing", IORING_UNREGISTER_PBUF_RING);
 
 	VALUE("ProbeFlags.Supported", IO_URING_OP_SUPPORTED);
 

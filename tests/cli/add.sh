@@ -10,6 +10,8 @@ add 2 "--id" --id
 add 2 "--id" --id 1 --id 2
 row 2 "--id needs a single --conn" muenblock-ublk add --conn $conn,2:d:e:f --id 1
 
+add 2 "'maybe'" --batch maybe
+add 2 "--batch" --batch
 row 2 "--join needs several --conn" muenblock-ublk add --conn $conn --join
 row 2 "'perhaps'" muenblock-ublk add --conn $conn,2:d:e:f --join=perhaps
 row 2 "a connection id is used twice" muenblock-ublk add --conn $conn,1:d:e:f --join

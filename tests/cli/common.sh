@@ -74,8 +74,7 @@ for verb in 'muenblock-backend serve --device disk:1' 'muenblock-ublk add'; do
     for value in x '' 1- 2-1 0-1-2 +1 0,; do both 2 "--cpus '$value'" --conn $conn --cpus "$value"; done
     both 2 "CPU 0 is named twice" --conn $conn --cpus 0,0
     both 2 "CPU 8191 is not there, is offline, or is not for this process" --conn $conn --cpus 8191
-    both 2 "'abc'" --conn $conn --spin abc
-    both 2 "--spin -1" --conn $conn --spin -1
-    both 2 "--spin 10001" --conn $conn --spin 10001
-    both 2 "99999999999" --conn $conn --spin 99999999999
+    for value in abc -1 10001 99999999999 1.5 0x1 Auto ''; do
+        both 2 "--spin '$value' is neither auto nor a number of microseconds from 0 to 10000" --conn $conn --spin "$value"
+    done
 done
