@@ -105,38 +105,6 @@ io_of_a_joined_device_goes_on_over_deaths_of_both_ends_and_an_upgrade() {
 # Reads from an opening that the test has made, on a CPU: to open the device could mean to wait for the kernel's look at its partitions.
 _read_on() { _on "$1" dd bs=4k count="${2-1}" iflag=direct of=/dev/null status=none <&9; }
 
-# One connection has a backend of its own, for reading: what it takes along when it goes is its queue and no more.
-a_connection_without_its_server_holds_up_its_own_queue_only() {
-    local reader first i
-    start_backend --conn $CONN --device $RAM:1 --read-only
-    first=$backend
-    start_backend --conn $CONN2 --device $RAM:2 --read-only
-    add --conn $_BOTH --join --read-only
-    exec 9</dev/ublkb0
-    kill_backend
-    _read_on 1 &
-    reader=$!
-    for i in 1 2 3; do _read_on 0 16; done
-    kill -0 $reader || fail 'a read without a server has ended'
-    start_backend --conn $CONN2 --device $RAM:2 --read-only
-    wait $reader
-
-    # Another disk is not read from, though its size is the same.
-    kill_backend
-    start_backend --conn $CONN2 --device $RAM2:2 --read-only
-    wait_for 20 grep -q 'I/O waits, rule JoinedConnectionsLeadToTheSameDisks' "$CLIENT_LOG"
-    _read_on 1 &
-    reader=$!
-    _read_on 0 16
-    kill -0 $reader || fail 'another disk was read from'
-    stop_backend
-    start_backend --conn $CONN2 --device $RAM:2 --read-only
-    wait $reader
-    exec 9<&-
-    del 0
-    stop_backend "$first"
-}
-
 del_force_removes_a_joined_device_whose_backend_hangs() {
     local cpu
     start_backend --conn $_BOTH --device $RAM:1+2
@@ -150,28 +118,4 @@ del_force_removes_a_joined_device_whose_backend_hangs() {
     exec 9<&-
     kill -CONT "$backend"
     wait_for 20 eval '[[ -z $(traces) ]]'
-}
-
-# A write of queue 0 is given up while the disk still has it: until it has landed, none may succeed on queue 1, over which it could land.
-no_queue_writes_while_a_write_of_another_that_was_given_up_may_still_land() {
-    random_file first 4096
-    random_file second 4096
-    # The kernel looks at the partitions of a new device, which it may do late: it is done when it has found this one.
-    sgdisk --zap-all --new=1:2048:+16M $RAM >/dev/null
-    dmsetup create held --table "0 65536 linear $RAM 0"
-    start_backend --conn $_BOTH --device /dev/mapper/held:1+2
-    add --conn $_BOTH --join --io-timeout 2
-    wait_for 20 test -b /dev/ublkb0p1
-    dmsetup suspend --nolockfs held
-    not _on 0 dd if=first of=/dev/ublkb0 bs=4k count=1 seek=1024 oflag=direct status=none 2>refusal
-    not _on 1 dd if=second of=/dev/ublkb0 bs=4k count=1 seek=1024 oflag=direct status=none 2>refusal
-    grep -q 'Input/output error' refusal
-    not grep 'connection 2: no answer' "$CLIENT_LOG"
-    dmsetup resume held
-    wait_for 20 eval '(($(grep -c "connection 1: ready; " "$CLIENT_LOG") == 2))'
-    _on 1 dd if=second of=/dev/ublkb0 bs=4k count=1 seek=1024 oflag=direct status=none
-    cmp -n 4096 -i 0:$((1024 * 4096)) second $RAM
-    leave_nothing
-    dmsetup remove held
-    sgdisk --zap-all $RAM >/dev/null
 }
