@@ -184,7 +184,7 @@ _all_cases() {    # NAME MKFS
     done
     umount /mnt/fs
     _clean
-    ! grep -E ' (error|fatal) ' "$CLIENT_LOG" backend-*.log
+    not grep -E ' (error|fatal) ' "$CLIENT_LOG" backend-*.log
 }
 
 ext4_passes_the_cases_of_xfstests_that_are_about_the_disk() {
