@@ -51,7 +51,10 @@ _ublk_004_it_is_deleted_while_its_server_dies() {
 _recovered_under_fio() {    # HOW-OFTEN
     local i server
     add --conn $CONN
-    verify /dev/ublkb0 recovered --rw=randrw --bs=4k --iodepth=32 --serialize_overlap=1 --size=32M --number_ios=$((4000 * $1)) --verify_backlog=32 &
+    rm -f enough
+    while [[ ! -e enough ]]; do
+        verify /dev/ublkb0 recovered --rw=randrw --bs=4k --iodepth=32 --serialize_overlap=1 --size=32M --number_ios=4000 --verify_backlog=32
+    done &
     _user=$!
     for ((i = 1; i <= $1; i++)); do
         wait_for 60 _has_io_in_flight
@@ -62,6 +65,7 @@ _recovered_under_fio() {    # HOW-OFTEN
         equal live "$(state 0)" 'the state'
         [[ $(servers) != "$server" ]] || fail 'the serving process is the same'
     done
+    touch enough
     wait $_user
     del 0
 }

@@ -6,8 +6,6 @@
 # Of a cycle, on a busy machine that is emulated: what takes longer hangs.
 readonly _CYCLE_SECONDS_MAX=120
 readonly _KILLS=${MUENBLOCK_KILLS:-'client 5 backend 5 both 3'}
-# Of the disk, in milliseconds: what the dead had begun is still on its way, from and to the buffer, when their successors come.
-readonly _DELAY=${MUENBLOCK_DELAY:-25}
 
 _sleep_below() { local ms=$((RANDOM % $1)); sleep $((ms / 1000)).$(printf %03d $((ms % 1000))); }
 _one_in() { ((RANDOM % $1 == 0)); }
@@ -40,6 +38,14 @@ _agree() {
     ((status == 0)) && return
     if ((status > 128)); then _explain_hang; fail "hang: I/O had not ended $_CYCLE_SECONDS_MAX s after $2"; return; fi
     fail "$(cat checker.err): after $2"
+}
+
+# The disk holds up what it has got by now, and what follows: what the dead had begun is still on its way, from and to the buffer, when their
+# successors come.
+_hold_the_disk() {
+    dmsetup suspend --nolockfs late
+    { _sleep_below 3000; dmsetup resume late; } &
+    _held=$!
 }
 
 # --- the victims -----------------------------------------------------------------------------------------------
@@ -109,12 +115,15 @@ _phase() {    # client|backend|both COUNT
     local i met=0
     for ((i = 1; i <= $2; i++)); do
         _sleep_below 1000
+        _held=''
+        ! _one_in 2 || _hold_the_disk
         (($(_in_flight_now) == 0)) || met=$((met + 1))
         case $1 in
             client) _client_dies ;;
             backend) _backend_dies ;;
             both) _both_die ;;
         esac
+        [[ -z $_held ]] || wait "$_held"
         _agree check "kill $i of $2 ($1)"
         ((i % 10 != 0)) || progress "$1: $i kills, $_counts"
     done
@@ -126,7 +135,7 @@ nothing_that_was_acknowledged_is_lost_over_kills_at_random_moments_of_the_client
     local seed=${MUENBLOCK_SEED:-$RANDOM}
     progress "seed $seed"
     RANDOM=$seed
-    dmsetup create late --table "0 $(blockdev --getsz $DISK) delay $DISK 0 $_DELAY"
+    dmsetup create late --table "0 $(blockdev --getsz $DISK) linear $DISK 0"
     _serve
     add --conn $CONN
     _start_checker "${devices[0]}" $DISK $DISK4K "$seed"
