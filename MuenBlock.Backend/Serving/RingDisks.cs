@@ -55,13 +55,15 @@ internal readonly unsafe struct RingDisks(Ring ring, PolledRing? polled, Disk[] 
             entry.PrepareCommand(device, BlockCommandDiscard);
             entry.Address = offset;
             entry.Address3 = length;
+            Finish(ref entry, slot);
+            // Where it might wait, it fails on a disk that cannot say that it would have to (EOPNOTSUPP): on many of device-mapper's.
+            entry.Flags |= EntryFlags.Async;
         }
         else
         {
             entry.PrepareAllocate(device, FallocateKeepSize | FallocatePunchHole, offset, length);
+            Finish(ref entry, slot);
         }
-
-        Finish(ref entry, slot);
     }
 
     /// <inheritdoc/>

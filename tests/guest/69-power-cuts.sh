@@ -1,9 +1,27 @@
 # shellcheck shell=bash
-# The power fails at a flush: what the disk has by then is a clean file system with every file whole that fsync had returned for.
+# The power fails at a flush: what the disk has by then is a clean file system with every file whole that fsync had returned for,
+# also where backend or client died while it waited.
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
 readonly _FILES=4
 readonly _CUTS_MAX=${MUENBLOCK_POWER_CUTS:-5}    # of all flushes, evenly spread; each costs seconds
+
+_serve_logged() { start_backend --conn $CONN --device /dev/mapper/logged:1; }
+
+# _sync_over_a_death FILE backend|client: the sync begins before the death, and ends after it.
+_sync_over_a_death() {
+    sync "$1" &
+    local waiting=$!
+    sleep 0.0$((RANDOM % 10))
+    if [[ $2 == backend ]]; then
+        kill_backend
+        _serve_logged
+    else
+        kill_client
+        recover 0 --connect-timeout 60 >/dev/null
+    fi
+    wait $waiting
+}
 
 # _write_files DIR: each is synced by itself, among others that are not, and the log of the disk is marked when fsync has returned.
 _write_files() {
@@ -12,7 +30,11 @@ _write_files() {
         head -c $((i * 70000)) /dev/urandom >"$1/unsynced$i"
         random_file "kept$i" $((i * 33333))
         cp "kept$i" "$1/kept$i"
-        sync "$1/kept$i"
+        case $i in
+            2) _sync_over_a_death "$1/kept$i" backend ;;
+            3) _sync_over_a_death "$1/kept$i" client ;;
+            *) sync "$1/kept$i" ;;
+        esac
         dmsetup message logged 0 mark "kept$i"
         rm -f "$1/unsynced$((i - 2))"
     done
@@ -31,7 +53,7 @@ _power_cuts() {    # MKFS CHECK...
     local sectors=$((64 * 2048)) flushes marks cut from=1 i kept cuts=0
     modprobe dm-log-writes
     dmsetup create logged --table "0 $sectors log-writes $RAM $RAM2"
-    start_backend --conn $CONN --device /dev/mapper/logged:1
+    _serve_logged
     add --conn $CONN
     $1 "${devices[0]}" >mkfs.out 2>&1 || { cat mkfs.out; return 1; }
     sync

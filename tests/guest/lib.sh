@@ -25,6 +25,8 @@ backends=() backend='' backend_log='' devices=()
 fail() { echo "$*" >&2; return 1; }
 # not COMMAND [ARG...]: it must fail. A bare "! command" that succeeds does not end a test.
 not() { ! "$@" || fail "succeeded: $*"; }
+# progress TEXT: how far a long test is, also for who waits for it outside the guest.
+progress() { echo "$*"; [[ -z ${MUENBLOCK_PROGRESS-} ]] || echo "$*" >>"$MUENBLOCK_PROGRESS"; }
 # equal EXPECTED ACTUAL WHAT
 equal() { [[ $1 == "$2" ]] || fail "$3 is '$2' instead of '$1'"; }
 
@@ -153,7 +155,8 @@ left_behind() {
     mapfile -t found < <(
         traces
         pgrep -la "$PROGRAMS"
-        pgrep -la '^(fio|dd|tail)$'
+        pgrep -xla 'fio|dd|tail'
+        pgrep -xla checker
         losetup --noheadings --list --output NAME,BACK-FILE
         find /dev/mapper -mindepth 1 -not -name control
         tail -n +2 /proc/swaps
@@ -165,11 +168,13 @@ left_behind() {
 }
 
 # After a failed test: what holds devices goes first, then their servers, then the devices, then what lies below those. I/O that a suspended
-# device holds back goes on: a server that was killed with some under way would stay for as long.
+# device holds back goes on: a server that was killed with some under way would stay for as long. An unmount may write, to a backend that is gone:
+# nobody waits for it.
 clean_up_by_force() {
     {
         pkill -KILL -x 'fio|dd|tail'
-        awk '$2 ~ /^\/mnt\/./ { print $2 }' /proc/mounts | tac | xargs -r -n1 umount -l
+        pkill -KILL -x checker
+        awk '$2 ~ /^\/mnt\/./ { print $2 }' /proc/mounts | tac | xargs -r -n1 umount -l &
         tail -n +2 /proc/swaps | awk '{ print $1 }' | xargs -r swapoff
         dmsetup ls | awk '{ print $1 }' | xargs -r -n1 timeout 20 dmsetup resume
         timeout 40 muenblock-ublk del --all --force
