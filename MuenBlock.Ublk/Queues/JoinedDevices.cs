@@ -22,7 +22,11 @@ internal static class JoinedDevices
                 (DeviceGeometry here, DeviceGeometry there) = (common[device], others[device]);
                 if ((here.Blocks, here.BlockLength, here.Traits) != (there.Blocks, there.BlockLength, there.Traits))
                     throw Refuse($"device {device} has {Describe(there)} on connection {other}, and {Describe(here)} on connection {first}");
-                if (there.MostBytes < here.MostBytes) common[device] = here with { MostBlocks = there.MostBlocks };
+                common[device] = here with
+                {
+                    MostBlocks = there.MostBytes < here.MostBytes ? there.MostBlocks : here.MostBlocks,
+                    Identity = here.Identity != 0 ? here.Identity : there.Identity,
+                };
             }
         }
 

@@ -164,6 +164,50 @@ a_smaller_disk_is_not_taken_over() {
     cmp -n 4096 payload /dev/ublkb0
 }
 
+# An ordinary folder without events: that both servers have looked for one there is seen in their log.
+the_folder_of_events_is_kept_for_a_successor() {
+    mkdir events
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN --event-dir events
+    kill_client
+    recover 0 >/dev/null
+    equal "$WORK/events" "$(jq -r .eventDirectory /run/muenblock/ublkb0.json)" 'the folder in the record'
+    equal 2 "$(grep -c "there is no event $WORK/events/request1" "$CLIENT_LOG")" 'how many servers looked for events there'
+
+    # One that is gone does not keep a device from being served.
+    kill_client
+    rmdir events
+    recover 0 >/dev/null
+    dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct status=none
+}
+
+# Whatever an add has made before it was killed is listed as ours, and either goes on with another server or can be removed.
+what_an_add_leaves_that_is_killed_at_any_moment_is_listed_and_adopted_or_removed() {
+    local delay id adopted=0 removed=0
+    start_backend --conn $CONN --device $RAM:1,$RAM2:1
+    for delay in 0.1 0.2 0.25 0.3 0.35 0.4 0.5 0.8; do
+        muenblock-ublk add --conn $CONN --region-dir "$REGIONS" --foreground >/dev/null 2>&1 &
+        sleep $delay
+        kill -KILL $!
+        wait $! 2>/dev/null || true
+        equal '' "$(muenblock-ublk list --json | jq -r '.devices[] | select(.ours | not) | .path')" 'devices that are not known as ours'
+        for id in $(muenblock-ublk list --json | jq '.devices[].id'); do
+            if recover "$id" --conn $CONN --region-dir "$REGIONS" >/dev/null 2>&1; then
+                adopted=$((adopted + 1))
+                break    # and the other device of the connection, if there is one that can be
+            fi
+        done
+        for id in $(muenblock-ublk list --json | jq '.devices[] | select(.state != "live") | .id'); do
+            timeout 60 muenblock-ublk del "$id" >/dev/null
+            removed=$((removed + 1))
+        done
+        del --all
+        equal '' "$(traces)" "what is left of an add that was killed after $delay s"
+    done
+    echo "$adopted were adopted, $removed removed"
+    ((adopted > 0)) || fail 'no add came so far that a device could be adopted: the test proves nothing'
+}
+
 a_second_sigterm_leaves_the_device_and_recover_takes_it_over() {
     local load server
     start_backend --conn $CONN --device $RAM:1
