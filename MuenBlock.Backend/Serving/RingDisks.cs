@@ -80,7 +80,8 @@ internal readonly unsafe struct RingDisks(Ring ring, PolledRing? polled, Disk[] 
     /// <inheritdoc/>
     public bool EndsBefore(int device, ulong end)
     {
-        // An image has no size of this kind.
+        // An image that ends early is a hole in it, or a file system that is full: no disk has vanished.
+        if (disks[device].DeviceNumber is null) return false;
         long size = BlockDeviceQueries.Size(disks[device].File);
         return size >= 0 && (ulong)size < end;
     }
