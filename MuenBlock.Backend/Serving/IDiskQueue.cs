@@ -21,8 +21,8 @@ internal interface IDiskQueue
     /// <summary>Tells the disk that a range is no longer needed.</summary>
     void Discard(uint slot, int device, ulong offset, ulong length);
 
-    /// <summary>The kernel does not know the way in which discards were sent to a device.</summary>
-    /// <returns>Whether there is another way, which the next discard takes.</returns>
+    /// <summary>The kernel does not know the way in which a discard was sent to a device, which may be one of several that were under way.</summary>
+    /// <returns>Whether there is another way, which all discards take from now on.</returns>
     bool FallBackToOtherDiscard(int device);
 
     /// <summary>SMART data to buffer: <see cref="SmartCommands.PageSize"/> bytes. The result is a <see cref="SmartStatus"/>.</summary>

@@ -69,7 +69,7 @@ internal readonly unsafe struct RingDisks(Ring ring, PolledRing? polled, Disk[] 
     /// <inheritdoc/>
     public bool FallBackToOtherDiscard(int device)
     {
-        if (_discards[device] != DiscardMethod.Command) return false;
+        if (disks[device].Discard != DiscardMethod.Command) return false;
         _discards[device] = DiscardMethod.PunchHole;
         return true;
     }

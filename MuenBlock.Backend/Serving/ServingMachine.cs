@@ -185,8 +185,9 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
             }
         }
 
-        if (result == -Eopnotsupp && entry.Kind == RequestKind.Discard && _disks.FallBackToOtherDiscard(entry.Device))
+        if (result == -Eopnotsupp && entry.Kind == RequestKind.Discard && !entry.FellBack && _disks.FallBackToOtherDiscard(entry.Device))
         {
+            entry.FellBack = true;
             Start(slot, ref entry);
             return;
         }

@@ -41,6 +41,9 @@ internal struct Slot
     /// <summary>How often the kernel asked to try again.</summary>
     public byte Retries;
 
+    /// <summary>Whether a discard was sent the other way.</summary>
+    public bool FellBack;
+
     /// <summary>Whether it was said that it takes long.</summary>
     public bool Stalled;
 }

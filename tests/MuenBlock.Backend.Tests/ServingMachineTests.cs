@@ -15,7 +15,6 @@ public sealed class ServingMachineTests
 
     private readonly List<Operation> _operations = [];
     private readonly List<Response> _responses = [];
-    private readonly bool[] _otherDiscard = [false];
     private readonly ServingMachine<Disks, Responses> _machine;
 
     public ServingMachineTests()
@@ -28,7 +27,7 @@ public sealed class ServingMachineTests
             8,
             PeerFeatures.Agrees,
             new Complaints(NullLogger.Instance, 1),
-            new Disks(_operations, _otherDiscard),
+            new Disks(_operations),
             new Responses(_responses));
         Ask(new Request { Kind = RequestKind.Reset, Tag = 1000 });
         _responses.Clear();
@@ -105,6 +104,19 @@ public sealed class ServingMachineTests
     }
 
     [Fact]
+    public void Every_discard_that_was_under_way_when_the_kernel_did_not_know_the_first_is_tried_the_other_way()
+    {
+        Ask(new Request { Kind = RequestKind.Discard, Tag = 1, Length = 512 }, new Request { Kind = RequestKind.Discard, Tag = 2, Length = 512 });
+        End(0, -Eopnotsupp);
+        End(1, -Eopnotsupp);
+        Assert.Equal(4, _operations.Count);
+        End(2, 0);
+        End(3, 0);
+        Assert.All(_responses, response => Assert.Equal((ulong)Status.Ok, response.Status));
+        Assert.Equal(2, _responses.Count);
+    }
+
+    [Fact]
     public void A_Reset_is_answered_when_nothing_is_under_way_and_what_follows_it_waits()
     {
         Ask(Write(1));
@@ -168,7 +180,7 @@ public sealed class ServingMachineTests
 
     private void End(int operation, int result) => _machine.Complete(_operations[operation].Slot, result);
 
-    private readonly struct Disks(List<Operation> operations, bool[] otherDiscard) : IDiskQueue
+    private readonly struct Disks(List<Operation> operations) : IDiskQueue
     {
         public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset) => operations.Add(new Operation(RequestKind.Read, slot, offset, length, bufferOffset));
 
@@ -181,7 +193,7 @@ public sealed class ServingMachineTests
 
         public void Discard(uint slot, int device, ulong offset, ulong length) => operations.Add(new Operation(RequestKind.Discard, slot, offset, length, 0));
 
-        public bool FallBackToOtherDiscard(int device) => !otherDiscard[0] && (otherDiscard[0] = true);
+        public bool FallBackToOtherDiscard(int device) => true;
 
         public void ReadSmart(uint slot, int device, ulong bufferOffset) => throw new InvalidOperationException("the disks have no SMART data");
 

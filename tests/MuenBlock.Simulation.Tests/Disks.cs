@@ -56,7 +56,7 @@ internal sealed class Disks(Random random, SharedMemory memory, Trace trace)
         Invariants.I3_a_disk_is_asked_for_what_is_its_own(kind, device, offset, length);
         if (kind is RequestKind.Read or RequestKind.Write) Invariants.I3_a_transfer_stays_in_the_buffer(bufferOffset, length, (ulong)memory.Buffer.Length);
         int delay = random.Next(30) == 0 ? random.Next(LongDelay) : 0;
-        _pending[_count++] = new Operation(kind, slot, device, offset, length, bufferOffset, _clock) { Delay = delay };
+        _pending[_count++] = new Operation(kind, slot, device, offset, length, bufferOffset, _clock) { Delay = delay, OtherWay = _otherDiscard[device] };
     }
 
     /// <summary>Ends one operation of the server, whole, in part, or with an error; or none, if the one that was chosen takes longer.</summary>
@@ -109,14 +109,14 @@ internal sealed class Disks(Random random, SharedMemory memory, Trace trace)
         }
     }
 
-    public bool FallBack(int device) => !_otherDiscard[device] && (_otherDiscard[device] = true);
+    public void FallBack(int device) => _otherDiscard[device] = true;
 
     private int Fate(in Operation operation)
     {
         bool transfer = operation.Kind is RequestKind.Read or RequestKind.Write;
         if (random.Next(1000) < Errors) return transfer && random.Next(8) == 0 ? 0 : -Eio;
         if (random.Next(50) == 0) return random.Next(2) == 0 ? -Eintr : -Eagain;
-        if (operation.Kind == RequestKind.Discard && !_otherDiscard[operation.Device] && operation.Device == 1) return -Eopnotsupp;
+        if (operation.Kind == RequestKind.Discard && !operation.OtherWay && operation.Device == 1) return -Eopnotsupp;
         return Do(operation);
     }
 
@@ -154,6 +154,9 @@ internal sealed class Disks(Random random, SharedMemory memory, Trace trace)
         public int Delay;
 
         public bool Dead { get; init; }
+
+        /// <summary>Whether a discard goes the way that every disk knows.</summary>
+        public bool OtherWay { get; init; }
     }
 
     private sealed class Medium(int sectors)
@@ -199,7 +202,11 @@ internal readonly struct DiskQueue(Disks disks) : IDiskQueue
 
     public void Discard(uint slot, int device, ulong offset, ulong length) => disks.Start(RequestKind.Discard, slot, device, offset, length, 0);
 
-    public bool FallBackToOtherDiscard(int device) => disks.FallBack(device);
+    public bool FallBackToOtherDiscard(int device)
+    {
+        disks.FallBack(device);
+        return true;
+    }
 
     public void ReadSmart(uint slot, int device, ulong bufferOffset) => throw new InvalidOperationException("the disks have no SMART data");
 
