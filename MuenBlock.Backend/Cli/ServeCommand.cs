@@ -153,7 +153,11 @@ internal static partial class ServeCommand
 
             while (!signals.Wait(RegionSet.LookInterval) && !threads.TrueForAll(thread => thread.Failed))
             {
-                foreach (ConnectionThread thread in threads) thread.LookAtRegions();
+                foreach (ConnectionThread thread in threads)
+                {
+                    thread.LookAtRegions();
+                    thread.LookAtDisks();
+                }
             }
 
             LogStopping(log);

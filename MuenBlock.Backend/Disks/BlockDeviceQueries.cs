@@ -17,15 +17,17 @@ internal static unsafe partial class BlockDeviceQueries
     private const uint StatxDioAlign = 0x2000;
     private const int AtEmptyPath = 0x1000; // linux/fcntl.h
     private const int StatxDioOffsetAlign = 0x9c; // offset of stx_dio_offset_align in struct statx
+    private const uint StatxBirth = 0x800; // STATX_BTIME
+    private const int StatxBirthAt = 0x50; // offset of stx_btime: seconds, 8 bytes, and nanoseconds, 4
     private const int StatxMaskOffset = 0;
     private const int StatxSize = 256;
 
-    /// <summary>The present size of a block device, in bytes; 0 for one that has vanished, -1 if it cannot be had.</summary>
-    /// <param name="device">The device; nobody uses the position in the opening, which moves.</param>
-    public static long Size(SafeFileHandle device)
+    /// <summary>The present size of a block device or an image, in bytes; 0 of a block device that has vanished, -1 if it cannot be had.</summary>
+    /// <param name="disk">The disk; nobody uses the position in the opening, which moves.</param>
+    public static long Size(SafeFileHandle disk)
     {
         // Unlike an ioctl this is allowed to a program that has given up what it does not need (Sandboxing).
-        return (long)lseek(PosixFile.Descriptor(device), 0, SEEK_END);
+        return (long)lseek(PosixFile.Descriptor(disk), 0, SEEK_END);
     }
 
     /// <summary>The logical block size of a block device, in bytes.</summary>
@@ -46,10 +48,21 @@ internal static unsafe partial class BlockDeviceQueries
     public static int DirectAlignment(SafeFileHandle file)
     {
         byte* status = stackalloc byte[StatxSize];
+        return TryStatus(file, StatxDioAlign, status) ? *(int*)(status + StatxDioOffsetAlign) : 0;
+    }
+
+    /// <summary>When a file came to be; null if its file system does not keep that.</summary>
+    public static (long Seconds, uint Nanoseconds)? Birth(SafeFileHandle file)
+    {
+        byte* status = stackalloc byte[StatxSize];
+        return TryStatus(file, StatxBirth, status) ? (*(long*)(status + StatxBirthAt), *(uint*)(status + StatxBirthAt + sizeof(long))) : null;
+    }
+
+    private static bool TryStatus(SafeFileHandle file, uint what, byte* status)
+    {
         new Span<byte>(status, StatxSize).Clear();
         byte empty = 0;
-        if (Statx(PosixFile.Descriptor(file), &empty, AtEmptyPath, StatxDioAlign, status) != 0) return 0;
-        return (*(uint*)(status + StatxMaskOffset) & StatxDioAlign) != 0 ? *(int*)(status + StatxDioOffsetAlign) : 0;
+        return Statx(PosixFile.Descriptor(file), &empty, AtEmptyPath, what, status) == 0 && (*(uint*)(status + StatxMaskOffset) & what) != 0;
     }
 
     /// <summary>A number from the request queue's folder in /sys; for a partition its disk's. 0 if there is none.</summary>

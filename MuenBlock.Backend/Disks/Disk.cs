@@ -3,7 +3,7 @@ using MuenBlock.Protocol.Messages;
 
 namespace MuenBlock.Backend.Disks;
 
-/// <summary>A block device, a partition or an image file, opened by <see cref="DiskOpener"/> for the rings of one or more connections. It does not change.</summary>
+/// <summary>A block device, a partition or an image file, opened by <see cref="DiskOpener"/> for the rings of one or more connections. Nothing of it changes but its size.</summary>
 /// <param name="path">As it was named.</param>
 /// <param name="file">The opening that all I/O goes through.</param>
 /// <param name="fence">The opening that is claimed; null for a disk that is only read.</param>
@@ -24,10 +24,10 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     /// </summary>
     public SafeFileHandle? Fence { get; } = fence;
 
-    /// <summary>Which disk it is: two with the same number are one. Not 0.</summary>
+    /// <summary>Which disk it is, see <see cref="DiskNumber"/>. Not 0.</summary>
     public required ulong Identity { get; init; }
 
-    /// <summary>Bytes: a multiple of <see cref="BlockLength"/>.</summary>
+    /// <summary>Bytes when it was opened: a multiple of <see cref="BlockLength"/>.</summary>
     public required ulong Size { get; init; }
 
     /// <summary>The logical block size in bytes: a power of two from 512 to 4096.</summary>
@@ -54,6 +54,10 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
 
     /// <summary>Its SMART data; null for a disk that has none.</summary>
     public SmartPage? Smart { get; init; }
+
+    /// <summary>Looks how large it is now.</summary>
+    /// <returns>Bytes: a multiple of <see cref="BlockLength"/>; 0 if it has no block, as one that has vanished, or if that cannot be told.</returns>
+    public ulong LookAtSize() => (ulong)Math.Max(0, BlockDeviceQueries.Size(File)) / BlockLength * BlockLength;
 
     /// <inheritdoc/>
     public void Dispose()

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text;
 using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Regions;
 using Tmds.Linux;
@@ -28,24 +27,6 @@ internal readonly record struct DiskExtent(string Storage, ulong Start, ulong En
     /// <param name="other">The other one.</param>
     public bool Overlaps(DiskExtent other) =>
         string.Equals(Storage, other.Storage, StringComparison.Ordinal) && Start < other.End && other.Start < End;
-
-    /// <summary>
-    /// A number that stands for these bytes, to be told to clients: the same for every process of this machine until it is started again, and nothing can be read
-    /// from it. Not 0.
-    /// </summary>
-    public ulong Identity
-    {
-        get
-        {
-            // FNV-1a (draft-eastlake-fnv). Another machine's disks may have the same names: its boot has another id.
-            const ulong basis = 14695981039346656037;
-            const ulong prime = 1099511628211;
-            ulong hash = basis;
-            foreach (byte value in Encoding.UTF8.GetBytes($"{BlockDeviceQueries.Value("/proc/sys/kernel/random/boot_id")}\0{Storage}\0{Start}\0{End}"))
-                hash = (hash ^ value) * prime;
-            return Math.Max(1, hash);
-        }
-    }
 
     private static unsafe DiskExtent? Find(string path, string devices, int layers)
     {

@@ -156,7 +156,7 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
             throw new ProgramException(ExitCode.Resource, $"{path} is empty: it must have at least one block of {block} bytes");
         return new Disk(path, file, fence)
         {
-            Identity = DiskExtent.Of(path).Identity,
+            Identity = DiskNumber.Of(path),
             Size = (ulong)size,
             BlockLength = (uint)block,
             IsDirect = direct,

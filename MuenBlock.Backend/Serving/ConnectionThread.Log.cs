@@ -44,6 +44,12 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(23, LogLevel.Warning, "connection {Connection}: session dropped, rule OnlyItsWriterChangesAChannel: the response channel's header was overwritten; it begins anew")]
     private static partial void LogOverwritten(ILogger log, uint connection);
 
+    [LoggerMessage(24, LogLevel.Information, "connection {Connection}: device {Device}, {Path}, has grown from {Before} to {Size} bytes")]
+    private static partial void LogGrown(ILogger log, uint connection, int device, string path, ulong before, ulong size);
+
+    [LoggerMessage(25, LogLevel.Error, "connection {Connection}: device {Device}, {Path}, has shrunk from {Before} to {Size} bytes: what lay behind is lost, I/O there fails, and a client that begins anew will refuse it: give it its size back")]
+    private static partial void LogShrunk(ILogger log, uint connection, int device, string path, ulong before, ulong size);
+
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);
 

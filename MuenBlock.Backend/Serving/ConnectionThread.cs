@@ -44,6 +44,7 @@ internal sealed partial class ConnectionThread : IDisposable
     private readonly ManualResetEventSlim _prepared = new();
     private readonly ManualResetEventSlim _go = new();
     private readonly ManualResetEventSlim _serving = new();
+    private readonly ulong[] _sizes;
     private volatile bool _stopping;
     private Exception? _startFailure;
 
@@ -56,6 +57,7 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         _failed = failed;
         _connection = connection;
+        _sizes = [.. connection.Disks.Select(disk => disk.Size)];
         _options = options;
         _log = log;
         _thread = new Thread(Run) { Name = $"connection {connection.Name.Id}", IsBackground = true };
@@ -96,6 +98,22 @@ internal sealed partial class ConnectionThread : IDisposable
     public void LookAtRegions()
     {
         if (_connection.Regions.LookForLoss()) _control.Signal();
+    }
+
+    /// <summary>Looks whether the disks still have the size that clients know; to be called now and then, on another thread.</summary>
+    public void LookAtDisks()
+    {
+        bool changed = false;
+        for (int i = 0; i < _sizes.Length; i++)
+        {
+            // One that has vanished may come back as it was. Its I/O fails meanwhile.
+            ulong size = _connection.Disks[i].LookAtSize();
+            if (size == 0 || size == Volatile.Read(ref _sizes[i])) continue;
+            Volatile.Write(ref _sizes[i], size);
+            changed = true;
+        }
+
+        if (changed) _control.Signal();
     }
 
     /// <summary>Waits until the thread has ended.</summary>
@@ -191,7 +209,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _signal = new PeerSignal<Request, Response>(ring, _requests, _responses, ways, owner._options.Wait, owner._options.Spin);
             LogSignals(_log, _id, _signal.Waiting, _signal.Waking);
             Register(connection, memory);
-            PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | ways.Wakes;
+            PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch | ways.Wakes;
             _machine = new ServingMachine<RingDisks, ChannelResponses>(
                 connection.ServedDevices(),
                 owner._options.OffsetUnit,
@@ -323,6 +341,16 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             _looked = true;
             _owner._control.Arm(_ring, ControlCompletion);
+            for (int i = 0; i < _owner._sizes.Length; i++)
+            {
+                ulong before = _machine.SizeOf(i);
+                ulong size = Volatile.Read(ref _owner._sizes[i]);
+                if (size == before) continue;
+                _machine.Resize(i, size);
+                string path = _owner._connection.Disks[i].Path;
+                if (size > before) LogGrown(_log, _id, i, path, before, size);
+                else LogShrunk(_log, _id, i, path, before, size);
+            }
         }
 
         private void CollectSmart()

@@ -5,8 +5,8 @@ namespace MuenBlock.Backend.Serving;
 /// <summary>A device as a serving machine sees it: its geometry, and what of it is under way.</summary>
 internal sealed class ServedDevice(ulong size, uint blockLength, DeviceTraits traits, bool hasSmart = false)
 {
-    /// <summary>Bytes.</summary>
-    public ulong Size { get; } = size;
+    /// <summary>Bytes at present.</summary>
+    public ulong Size { get; set; } = size;
 
     /// <summary>Bytes: a power of two.</summary>
     public uint BlockLength { get; } = blockLength;

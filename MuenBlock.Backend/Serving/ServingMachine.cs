@@ -135,6 +135,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
         _inboxNext = _inboxCount = 0;
         _resetPending = false;
         ClientFeatures = PeerFeatures.None;
+        _watch.Kind = RequestKind.None;
         _draining = _underWay > 0;
         _open = false;
     }
@@ -257,6 +258,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
                 HandleSync(request, device);
                 break;
             case RequestKind.Reset:
+                AnswerWatch();
                 _reset = request;
                 _resetPending = true;
                 break;
@@ -288,6 +290,9 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
                 break;
             case RequestKind.Identity:
                 Answer(request, device.Identity);
+                break;
+            case RequestKind.Watch:
+                HandleWatch(request);
                 break;
             default:
                 _complaints.Broken(RequestRule.KindIsKnown, request);

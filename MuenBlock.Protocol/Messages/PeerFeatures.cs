@@ -21,6 +21,9 @@ public enum PeerFeatures : ulong
 
     /// <summary>Answers <see cref="RequestKind.Identity"/>.</summary>
     Identity = 16,
+
+    /// <summary>Answers <see cref="RequestKind.Watch"/>.</summary>
+    Watch = 32,
 }
 
 /// <summary>What a device is like, told in <see cref="RequestKind.Traits"/> to a client that agreed on <see cref="PeerFeatures.Traits"/>.</summary>

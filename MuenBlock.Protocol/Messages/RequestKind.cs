@@ -45,6 +45,15 @@ public enum RequestKind : ushort
     /// <summary>Ours: the status holds the device's <see cref="DeviceTraits"/>.</summary>
     Traits = 0x0022,
 
-    /// <summary>Ours: the status holds a number that is the same on two connections only if their devices are the same disk; 0 if that cannot be told.</summary>
+    /// <summary>
+    /// Ours: the status holds a number for the disk that the device is: the same on two connections only if their devices are the same disk; 0 if that
+    /// cannot be told. Odd numbers are for good (<see cref="DiskIdentity"/>), even ones until the server's machine is started again.
+    /// </summary>
     Identity = 0x0023,
+
+    /// <summary>
+    /// Ours: the length field holds a count that the client has from the server, or 0, and the status is the server's: how often the size of any
+    /// device of the connection has changed, counted from 1. The answer is held back until the two differ.
+    /// </summary>
+    Watch = 0x0024,
 }

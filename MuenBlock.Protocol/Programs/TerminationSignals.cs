@@ -4,20 +4,31 @@ namespace MuenBlock.Protocol.Programs;
 
 /// <summary>
 /// Lets a program's main thread sleep until it is asked to end (SIGTERM, SIGINT), instead of being ended by the signal, or until
-/// another thread has something to tell it.
+/// another thread has something to tell it. SIGUSR1 asks it to look at what it looks at now and then.
 /// </summary>
 public sealed class TerminationSignals : IDisposable
 {
+    private const PosixSignal LookNow = (PosixSignal)10; // SIGUSR1, on x86-64 (asm/signal.h)
+
     private readonly ManualResetEventSlim _attention = new();
     private readonly PosixSignalRegistration[] _registrations;
     private volatile bool _received;
+    private volatile bool _askedToLook;
 
     /// <summary>From now on the signals are noted, not obeyed.</summary>
     public TerminationSignals() =>
-        _registrations = [.. new[] { PosixSignal.SIGTERM, PosixSignal.SIGINT }.Select(signal => PosixSignalRegistration.Create(signal, Note))];
+        _registrations = [.. new[] { PosixSignal.SIGTERM, PosixSignal.SIGINT, LookNow }.Select(signal => PosixSignalRegistration.Create(signal, Note))];
 
     /// <summary>Whether a signal has come that no <see cref="Wait"/> has told of yet.</summary>
     public bool Received => _received;
+
+    /// <summary>Whether SIGUSR1 has come since the last call. It ends a <see cref="Wait"/>.</summary>
+    public bool TakeLookNow()
+    {
+        bool asked = _askedToLook;
+        if (asked) _askedToLook = false;
+        return asked;
+    }
 
     /// <summary>Ends the wait without a signal.</summary>
     public void Interrupt() => _attention.Set();
@@ -44,7 +55,8 @@ public sealed class TerminationSignals : IDisposable
     private void Note(PosixSignalContext context)
     {
         context.Cancel = true;
-        _received = true;
+        if (context.Signal == LookNow) _askedToLook = true;
+        else _received = true;
         _attention.Set();
     }
 }

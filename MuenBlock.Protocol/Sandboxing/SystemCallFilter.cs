@@ -26,13 +26,14 @@ public static unsafe partial class SystemCallFilter
         SystemCall.Getrandom, SystemCall.RestartSyscall, SystemCall.Getcpu, SystemCall.Sysinfo, SystemCall.Prctl,
     ];
 
-    /// <summary>What a server of block devices does besides: it looks for the users of a device, deletes its records, and watches its memory.</summary>
+    /// <summary>What a server of block devices does besides: it looks for the users of a device, writes and deletes its records, and watches its memory.</summary>
     internal static readonly SystemCall[] Administering =
     [
         SystemCall.Openat, SystemCall.Newfstatat, SystemCall.Statx, SystemCall.Readlink, SystemCall.Readlinkat, SystemCall.Getdents64, SystemCall.Unlink,
         SystemCall.Unlinkat, SystemCall.Fcntl, SystemCall.Pread64, SystemCall.Access, SystemCall.Faccessat2, SystemCall.Flock, SystemCall.Ftruncate,
         SystemCall.Stat, SystemCall.Lstat, SystemCall.Open, SystemCall.Fadvise64, SystemCall.Dup2, SystemCall.Dup, SystemCall.Rename, SystemCall.Mkdir,
         SystemCall.Pwrite64, SystemCall.Getcwd, SystemCall.Getuid, SystemCall.Geteuid, SystemCall.Eventfd2, SystemCall.IoUringSetup, SystemCall.Ioctl,
+        SystemCall.Fstatfs, SystemCall.Getrusage,
     ];
 
     // Nobody who serves disks does any of this.

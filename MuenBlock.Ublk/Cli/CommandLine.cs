@@ -19,6 +19,7 @@ internal static class CommandLine
             AddCommand.Create(arguments),
             RecoverCommand.Create(),
             UpgradeCommand.Create(),
+            ResizeCommand.Create(),
             DeleteCommand.Create(),
             ListCommand.Create(),
             FeaturesCommand.Create(),

@@ -25,7 +25,7 @@ internal static class FeaturesCommand
         (UblkFeatures.UserCopy, "USER_COPY", "not used: the driver copies once, into the shared buffer"),
         (UblkFeatures.Zoned, "ZONED", "not used"),
         (UblkFeatures.UserRecoveryFailIo, "USER_RECOVERY_FAIL_IO", "not used: I/O waits"),
-        (UblkFeatures.UpdateSize, "UPDATE_SIZE", "not used"),
+        (UblkFeatures.UpdateSize, "UPDATE_SIZE", "a device grows with its disk while it is used; without it, the next add uses the larger size"),
         (UblkFeatures.AutoBufferRegistration, "AUTO_BUF_REG", "not used"),
         (UblkFeatures.Quiesce, "QUIESCE", "upgrade: a server ends what it has before it is replaced; without it, or with BATCH_IO, it is killed"),
         (UblkFeatures.PerIoDaemon, "PER_IO_DAEMON", "not used: one thread serves a queue"),

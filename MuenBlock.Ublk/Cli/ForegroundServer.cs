@@ -19,12 +19,16 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10); // for I/O that is under way, and for a second signal
 
     private readonly List<DeviceServer> _servers = [];
+    private readonly Dictionary<int, ulong> _disks = [];
+    private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
 
     private enum End
     {
         Remove,
         Leave,
     }
+
+    private bool _ready;
 
     /// <summary>Whether devices were left to another server.</summary>
     public bool HasLeft { get; private set; }
@@ -67,6 +71,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             foreach (BlockDevice device in _servers.SelectMany(server => server.Devices)) Console.Out.WriteLine(device.Path);
             Console.Out.Flush();
             ready();
+            _ready = true;
             end = WaitForTheEnd(signals);
             return _servers.Any(server => server.Failure is not null) ? ExitCode.Internal : ExitCode.Success;
         }
@@ -88,7 +93,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         while (!_servers.TrueForAll(server => server.Ended))
         {
             bool signalled = signals.Wait(draining ? s_look : RegionSet.LookInterval);
-            foreach (DeviceServer server in _servers) server.LookAtRegions();
+            LookAfterDevices(signals.TakeLookNow());
             if (signalled)
             {
                 bool again = asked != 0 && Environment.TickCount64 - asked <= s_patience.TotalMilliseconds;
@@ -115,6 +120,25 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         return End.Remove;
     }
 
+    private void LookAfterDevices(bool asksSizes)
+    {
+        for (int i = 0; i < _servers.Count; i++)
+        {
+            DeviceServer server = _servers[i];
+            server.LookAtRegions();
+            if (asksSizes) server.AskSizes();
+            bool asked = server.TakeSizeAnswer(out bool complete);
+            server.LookAtSizes();
+            foreach (BlockDevice device in server.Devices.Where(device => !device.IsClosed))
+            {
+                // A plain server may have been replaced by one that tells which disks it has.
+                bool isNew = _disks.GetValueOrDefault(device.Id) == 0 && server.GeometryOf(device).Identity != 0;
+                if (!asked && !isNew) continue;
+                Save(connections[i], server, device, asked ? DateTimeOffset.UtcNow : null, asked && complete ? server.GeometryOf(device).Size : 0);
+            }
+        }
+    }
+
     private bool IsRecoverable => _servers.TrueForAll(server => server.IsRecoverable);
 
     /// <summary>Whoever uses a device would lose what it wrote. A program that must go at once is asked twice, and its devices wait.</summary>
@@ -126,8 +150,12 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     }
 
     /// <summary>The record is for those who ask later. A device that is in use goes on without.</summary>
-    private void Save(ServerOptions options, DeviceServer server, BlockDevice device)
+    private void Save(ServerOptions options, DeviceServer server, BlockDevice device, DateTimeOffset? sizeAsked = null, ulong serverSize = 0)
     {
+        // A server that cannot tell which disk it has may take the place of one that could.
+        ulong disk = server.GeometryOf(device).Identity;
+        if (disk == 0 && options.Waiting.Count > 0) disk = DeviceRecord.TryLoad(device.Id)?.DiskNumber ?? 0;
+        _disks[device.Id] = disk;
         var record = new DeviceRecord
         {
             Id = device.Id,
@@ -139,13 +167,17 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             LogFile = logFile,
             Options = options.Recorded,
             ApplicationMemory = server.ApplicationMemory,
-            Started = DateTimeOffset.UtcNow,
+            Started = _started,
+            EventDirectory = options.Serving.EventDirectory,
+            Disk = DeviceRecord.FormatDisk(disk),
+            SizeAsked = sizeAsked,
+            ServerSize = serverSize,
         };
         try
         {
             record.Save();
         }
-        catch (ProgramException failure) when (options.Waiting.Count > 0)
+        catch (ProgramException failure) when (options.Waiting.Count > 0 || _ready)
         {
             LogNotRecorded(log, failure.Message);
         }

@@ -20,12 +20,18 @@ internal static class RecoverCommand
     private static readonly Option<string[]> s_connections = MakeConnections();
     private static readonly Option<string> s_regionDirectory = CommonOptions.RegionDirectoryOption();
 
+    /// <summary>--other-disk, which <c>upgrade</c> has as well.</summary>
+    public static Option<bool> OtherDisk { get; } = new("--other-disk")
+    {
+        Description = "Take the devices over although the backend's disk is not the one that they were made of: it has the same contents, such as a copy.",
+    };
+
     /// <summary>The verb, for the command line.</summary>
     public static Command Create()
     {
         var command = new Command(Verb, "Serve block devices again whose server has died or was told to leave, and print their paths. Their users have been waiting and see no error.")
         {
-            s_ids, s_all, s_connections, s_regionDirectory,
+            s_ids, s_all, s_connections, s_regionDirectory, OtherDisk,
         };
         foreach (Option option in ServingArguments.Options) command.Add(option);
         command.SetAction(parsed => (int)Recover(parsed));
@@ -46,7 +52,9 @@ internal static class RecoverCommand
     /// <param name="connection">The connection.</param>
     /// <param name="parsed">A command line that has options of <see cref="ServingArguments"/>.</param>
     internal static IReadOnlyList<string> Arguments(int id, WaitingConnection connection, ParseResult parsed) =>
-        [Verb, $"{id}", "--conn", connection.Connections.ToString(), "--region-dir", connection.RegionDirectory, .. ServingArguments.Given(parsed)];
+        [Verb, $"{id}", "--conn", connection.Connections.ToString(), "--region-dir", connection.RegionDirectory, .. OtherDiskGiven(parsed), .. ServingArguments.Given(parsed)];
+
+    private static string[] OtherDiskGiven(ParseResult parsed) => parsed.GetValue(OtherDisk) ? [OtherDisk.Name] : [];
 
     /// <summary>Takes over connections one after the other. One that cannot be taken over does not keep the others from being.</summary>
     /// <param name="ids">The devices.</param>
@@ -130,7 +138,7 @@ internal static class RecoverCommand
     private static ExitCode Serve(ParseResult parsed, int id, IReadOnlyList<ConnectionString> given, string? directory)
     {
         WaitingConnection waiting = Waiting(plan => plan.Of(id, given, directory));
-        var serving = ServingArguments.Read(parsed, waiting.Record?.Options);
+        var serving = ServingArguments.Read(parsed, waiting.Record);
         ServerOptions[] options =
         [
             new ServerOptions
@@ -139,6 +147,7 @@ internal static class RecoverCommand
                 ConnectionsInAll = waiting.Connections.Count,
                 RegionDirectory = waiting.RegionDirectory,
                 Waiting = waiting.Devices,
+                AcceptsOtherDisks = parsed.GetValue(OtherDisk),
                 ConnectTimeout = serving.ConnectTimeout,
                 Serving = serving.Serving(waiting.Unit),
                 Recorded = serving.Recorded,

@@ -46,7 +46,7 @@ internal sealed class ServingArguments
         HelpName = "FILE",
     };
 
-    // What a successor goes on with. A time-out, a log and a directory are chosen anew.
+    // What a successor goes on with, beside the directory of events. A time-out and a log are chosen anew.
     private static readonly Option[] s_recorded = [s_ioTimeout, s_wait, s_spin, s_cpus, s_stallWarning, s_sandbox, s_logLevel];
 
     private ServingArguments()
@@ -94,18 +94,18 @@ internal sealed class ServingArguments
 
     /// <summary>Reads the options.</summary>
     /// <param name="parsed">The command line.</param>
-    /// <param name="recorded">What a predecessor recorded; null without one.</param>
+    /// <param name="record">What a predecessor recorded; null without one.</param>
     /// <exception cref="ProgramException">A value is out of its range.</exception>
-    public static ServingArguments Read(ParseResult parsed, string? recorded = null)
+    public static ServingArguments Read(ParseResult parsed, DeviceRecord? record = null)
     {
         var predecessor = new Command("predecessor");
         foreach (Option option in s_recorded) predecessor.Add(option);
-        ParseResult before = predecessor.Parse((recorded ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries));
+        ParseResult before = predecessor.Parse((record?.Options ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries));
         bool usable = before.Errors.Count == 0;
 
         return new ServingArguments
         {
-            EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory)),
+            EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory) ?? (Directory.Exists(record?.EventDirectory) ? record.EventDirectory : null)),
             Wait = CommonOptions.ParseWait(Value(s_wait)),
             Spin = CommonOptions.ParseSpin(Value(s_spin)),
             Cpus = CpuChoice.Parse(Value(s_cpus), hasQueues: true),

@@ -14,7 +14,7 @@ internal static class UpgradeCommand
     /// <summary>The verb, for the command line.</summary>
     public static Command Create()
     {
-        var command = new Command("upgrade", "Replace the process that serves a block device by this program, while it is in use. Prints the devices' paths, and how long I/O waited.") { s_id };
+        var command = new Command("upgrade", "Replace the process that serves a block device by this program, while it is in use. Prints the devices' paths, and how long I/O waited.") { s_id, RecoverCommand.OtherDisk };
         foreach (Option option in ServingArguments.Taken) command.Add(option);
         command.SetAction(parsed => (int)Upgrade(parsed));
         return command;

@@ -183,6 +183,15 @@ internal sealed partial class ControlPlane : IDisposable
         if (result != -ENODEV) Check(UblkCommands.DeleteDeviceAsync, id, result);
     }
 
+    /// <summary>Makes a device larger while it is used (UPDATE_SIZE). The driver checks nothing, and would make it smaller as well.</summary>
+    /// <param name="id">The device, which has its block device.</param>
+    /// <param name="size">Bytes, a multiple of a sector.</param>
+    public void Resize(int id, ulong size)
+    {
+        const int sectorShift = 9;
+        Run(UblkCommands.UpdateSize, id, [], size >> sectorShift, Deadline);
+    }
+
     /// <summary>What the driver knows of a device (GET_DEV_INFO).</summary>
     /// <param name="id">The device.</param>
     /// <returns>The device, or null if there is none.</returns>

@@ -1,5 +1,7 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Ublk.Control;
@@ -48,6 +50,26 @@ internal sealed record DeviceRecord
 
     /// <summary>Since when the device is served.</summary>
     public required DateTimeOffset Started { get; init; }
+
+    /// <summary>Where the events of channels are; null if there are none.</summary>
+    public string? EventDirectory { get; init; }
+
+    /// <summary>The <see cref="DiskNumber"/> in hexadecimal digits; null if it is not known.</summary>
+    public string? Disk { get; init; }
+
+    /// <summary>When the server was last asked for the size of its disk by hand; null if it was not.</summary>
+    public DateTimeOffset? SizeAsked { get; init; }
+
+    /// <summary>What it answered, in bytes; 0 if it did not.</summary>
+    public ulong ServerSize { get; init; }
+
+    /// <summary>Which disk the device was made of (<see cref="RequestKind.Identity"/>); 0 if that is not known.</summary>
+    [JsonIgnore]
+    public ulong DiskNumber => ulong.TryParse(Disk, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong number) ? number : 0;
+
+    /// <summary>The form in which a record has a number for a disk.</summary>
+    /// <param name="number">The number; 0 if it is not known.</param>
+    public static string? FormatDisk(ulong number) => number == 0 ? null : number.ToString("x16", CultureInfo.InvariantCulture);
 
     /// <summary>Reads a device's record.</summary>
     /// <param name="id">The device.</param>

@@ -176,6 +176,12 @@ internal interface IRemovalMachine : IRecoveryMachine
     /// <returns>False if it is not that device's server.</returns>
     bool TryKillServer(int id, int pid);
 
+    /// <summary>Asks the process that serves a device to look at the size of its disk (SIGUSR1).</summary>
+    /// <param name="id">The device.</param>
+    /// <param name="pid">The process.</param>
+    /// <returns>False if it is not that device's server.</returns>
+    bool TryAskServer(int id, int pid);
+
     /// <summary>Whether a process has a device's character device open.</summary>
     /// <param name="id">The device.</param>
     bool HasServer(int id);

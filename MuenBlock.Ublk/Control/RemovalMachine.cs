@@ -27,12 +27,17 @@ internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, 
     public long InFlight(int id) => holders.CountInFlight(id);
 
     /// <inheritdoc/>
-    public bool TryKillServer(int id, int pid)
+    public bool TryKillServer(int id, int pid) => TrySignalServer(id, pid, SIGKILL);
+
+    /// <inheritdoc/>
+    public bool TryAskServer(int id, int pid) => ServerProcess.Notes(system, pid, SIGUSR1) && TrySignalServer(id, pid, SIGUSR1);
+
+    private bool TrySignalServer(int id, int pid, int signal)
     {
         // Who has the character device open is the server. The time of its start tells that the number was not given anew meanwhile.
         ulong? started = ServerProcess.StartTime(system, pid);
         if (started is null || !holders.ServersOf(id).Contains(pid) || ServerProcess.StartTime(system, pid) != started) return false;
-        return kill(pid, SIGKILL) == 0;
+        return kill(pid, signal) == 0;
     }
 
     /// <inheritdoc/>

@@ -50,8 +50,8 @@ internal sealed class BlockDevice
     /// <summary>Whether the threads of all its queues have let go of it.</summary>
     public bool IsClosed => Array.TrueForAll(Queues, static queue => queue.Closed.IsSet);
 
-    /// <summary>Bytes.</summary>
-    public ulong Size { get; }
+    /// <summary>Bytes, as the kernel knows it.</summary>
+    public ulong Size { get; private set; }
 
     /// <summary>Whether applications' I/O from and to the shared buffer is not copied.</summary>
     public bool SharesMemory { get; }
@@ -121,6 +121,14 @@ internal sealed class BlockDevice
 
     /// <summary>Makes the device usable. Its tags are being fetched. The kernel reads its partition table meanwhile, or soon after (since 7.x).</summary>
     public void Start() => _control.Start(Id, Environment.ProcessId);
+
+    /// <summary>Makes the device larger, which its users see at once.</summary>
+    /// <param name="size">Bytes.</param>
+    public void Grow(ulong size)
+    {
+        _control.Resize(Id, size);
+        Size = size;
+    }
 
     /// <summary>Ends the device: what is in flight completes, then its queues are aborted. The connection threads must be running.</summary>
     public void Stop() => _control.Stop(Id);

@@ -25,25 +25,29 @@ internal sealed partial class ConnectionThread : IDisposable
     private readonly JoinedSessions.Member? _joined;
     private readonly ILogger _log;
     private readonly Thread _thread;
-    private readonly Action _ended;
+    private readonly Action _news;
     private readonly WakeUp _control = new();
     private readonly ManualResetEventSlim _greeted = new();
     private volatile bool _stopping;
     private volatile Assignment? _assignment;
     private volatile Exception? _failure;
     private volatile string? _state;
-    private DeviceGeometry[] _devices = [];
+    private volatile ChannelReader<Response>? _responses;
+    private volatile DeviceGeometry[] _devices = [];
+    private volatile bool _asksSizes;
+    private int _sizeAnswers;
+    private int _sizeFailures;
 
     /// <summary>Prepares the connection. <see cref="Begin"/> begins.</summary>
     /// <param name="regions">Its regions.</param>
     /// <param name="options">How it is used.</param>
     /// <param name="joined">Its session among those of joined connections, or null.</param>
     /// <param name="log">Where to log.</param>
-    /// <param name="ended">Called on the thread when it ends, for whatever reason.</param>
-    public ConnectionThread(ConnectionRegions regions, ConnectionOptions options, JoinedSessions.Member? joined, ILogger log, Action ended)
+    /// <param name="news">Called on the thread when there is something to look at: a size, or its end, for whatever reason.</param>
+    public ConnectionThread(ConnectionRegions regions, ConnectionOptions options, JoinedSessions.Member? joined, ILogger log, Action news)
     {
         _joined = joined;
-        _ended = ended;
+        _news = news;
         _regions = regions;
         _options = options;
         _log = log;
@@ -53,11 +57,23 @@ internal sealed partial class ConnectionThread : IDisposable
     /// <summary>What ended the thread before its time; null if nothing did.</summary>
     public Exception? Failure => _failure;
 
-    /// <summary>Requests that the two channels hold (invariant I1).</summary>
+    /// <summary>I/O that the two channels hold, beside the questions that a session may have under way (invariant I1).</summary>
     public uint MostInFlight { get; private set; }
 
     /// <summary>What the server can do beyond muenblock 2.0, as it said when it was met.</summary>
     public PeerFeatures ServerFeatures { get; private set; }
+
+    /// <summary>The devices as the server described them last: sizes that cannot be had included. The index is the id on the connection.</summary>
+    public IReadOnlyList<DeviceGeometry> Devices => _devices;
+
+    /// <summary>How many <see cref="AskSizes"/> have come to an end, and how many of these without an answer.</summary>
+    public (int All, int Failed) SizeAnswers => (Volatile.Read(ref _sizeAnswers), Volatile.Read(ref _sizeFailures));
+
+    /// <summary>Whether the kernel can make devices larger while they are used.</summary>
+    public required bool Grows { get; init; }
+
+    /// <summary>Whether it is known which disks the devices are, from a server before.</summary>
+    public required bool KnowsDisks { get; init; }
 
     /// <summary>Starts the thread, which greets the server.</summary>
     public void Begin() => _thread.Start();
@@ -84,11 +100,12 @@ internal sealed partial class ConnectionThread : IDisposable
     /// <summary>Hands over the devices. From now on their tags are fetched, and the thread ends when all of them have ended.</summary>
     /// <param name="layout">How the buffer is cut.</param>
     /// <param name="queues">Its queue of each device that is served; all have the same number.</param>
+    /// <param name="sizes">What the kernel was promised of each, in bytes.</param>
     /// <param name="bounce">What stands in for the buffer where the driver cannot reach it, or null. It outlives the thread.</param>
     /// <param name="cpus">On which CPUs the thread runs from now on; any, if there are none.</param>
-    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues, BounceBuffer? bounce, IReadOnlyList<int> cpus)
+    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues, IReadOnlyList<ulong> sizes, BounceBuffer? bounce, IReadOnlyList<int> cpus)
     {
-        _assignment = new Assignment(layout, [.. queues], bounce, cpus);
+        _assignment = new Assignment(layout, [.. queues], [.. sizes], bounce, cpus);
         _control.Signal();
     }
 
@@ -99,10 +116,20 @@ internal sealed partial class ConnectionThread : IDisposable
         _control.Signal();
     }
 
-    /// <summary>Looks whether the regions still have their size, or have it again; to be called now and then, on another thread.</summary>
+    /// <summary>
+    /// Looks whether the regions still have their size, or have it again, and whether the server has said anything while nothing was expected of it; to be
+    /// called now and then, on another thread.
+    /// </summary>
     public void LookAtRegions()
     {
-        if (_regions.All.LookForLoss()) _control.Signal();
+        if (_regions.All.LookForLoss() || _responses is { HasNews: true }) _control.Signal();
+    }
+
+    /// <summary>Asks the server for the sizes of its devices. Ends in <see cref="SizeAnswers"/>.</summary>
+    public void AskSizes()
+    {
+        _asksSizes = true;
+        _control.Signal();
     }
 
     /// <summary>Waits for the thread's end.</summary>
@@ -142,11 +169,11 @@ internal sealed partial class ConnectionThread : IDisposable
         finally
         {
             _greeted.Set();
-            _ended();
+            _news();
         }
     }
 
-    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues, BounceBuffer? Bounce, IReadOnlyList<int> Cpus);
+    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues, ulong[] Sizes, BounceBuffer? Bounce, IReadOnlyList<int> Cpus);
 
     /// <summary>What the thread works with: made by it, used by it alone.</summary>
     private sealed class Loop : ISessionEvents
@@ -198,6 +225,7 @@ internal sealed partial class ConnectionThread : IDisposable
         private bool _lost;
         private bool _looked;
         private long _nextLook;
+        private long _nextNews;
         private bool _unanswered;
         private unsafe byte* _elsewhere;
 
@@ -218,7 +246,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _signal = new PeerSignal<Response, Request>(ring, _responses, _requests, ways, owner._options.Wait, owner._options.Spin);
             _session = new SessionMachine<ChannelRequests, ForwardedCompletions>(
                 owner._options.OffsetUnit,
-                PeerFeatures.Agrees | PeerFeatures.Traits | ways.Wakes,
+                PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch | ways.Wakes,
                 (int)Epoch.New(),
                 this,
                 new ChannelRequests(_requests, _signal),
@@ -226,8 +254,12 @@ internal sealed partial class ConnectionThread : IDisposable
                 owner._joined)
             {
                 Patience = owner._options.Patience,
+                Grows = owner.Grows,
+                KnowsDisks = owner.KnowsDisks,
             };
-            owner.MostInFlight = Math.Min(_requests.Elements, _responses.Elements);
+            uint packets = Math.Min(_requests.Elements, _responses.Elements);
+            owner.MostInFlight = packets - Math.Min(packets, SessionMachine<ChannelRequests, ForwardedCompletions>.Questions);
+            owner._responses = _responses;
         }
 
         public void Run()
@@ -247,7 +279,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 if (_requests.Open > 0) _signal.Publish();
                 if (_lost || _owner._regions.All.Lost is not null) LookAfterRegions();
                 else if (now >= _nextLook) LookAtRequests(now);
-                worked |= !_lost && CollectResponses();
+                worked |= !_lost && CollectResponses(now);
                 _session.Tick(now);
                 if (_requests.Open > 0) _signal.Publish();
 
@@ -273,7 +305,9 @@ internal sealed partial class ConnectionThread : IDisposable
         void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)
         {
             _signal.Agree(serverFeatures);
-            _owner._devices = _session.Devices.ToArray();
+            DeviceGeometry[] devices = _session.Devices.ToArray();
+            for (int i = 0; i < _owner._devices.Length; i++) devices[i] = devices[i] with { Blocks = _owner._devices[i].Blocks };
+            _owner._devices = devices;
             if (!_owner._greeted.IsSet) _owner.ServerFeatures = serverFeatures;
             _owner._greeted.Set();
             _unanswered = false;
@@ -290,6 +324,33 @@ internal sealed partial class ConnectionThread : IDisposable
         void ISessionEvents.Disagrees(string rule)
         {
             if (_budget.Allows()) LogDisagrees(_log, _id, rule);
+        }
+
+        void ISessionEvents.OtherDisk(string rule)
+        {
+            if (_budget.Allows()) LogOtherDisk(_log, _id, rule);
+        }
+
+        void ISessionEvents.SizeTold(int device, ulong blocks, string? rule)
+        {
+            // Another thread may be reading the devices: it goes on with those of before. Nothing is made anew for what is known.
+            DeviceGeometry[] before = _owner._devices;
+            if (before[device].Blocks == blocks) return;
+            _owner._devices = [.. before.Select((geometry, i) => i == device ? geometry with { Blocks = blocks } : geometry)];
+            if (rule is not null && _budget.Allows()) LogSizeRefused(_log, _id, rule);
+
+            // A server that comes back again and again, larger each time, must not keep the main thread busy: it looks by itself as well.
+            if (_session.Now < _nextNews) return;
+            _nextNews = _session.Now + LookMilliseconds;
+            _owner._news();
+        }
+
+        void ISessionEvents.SizesAsked(bool complete)
+        {
+            // The failure first: who sees the count sees it.
+            if (!complete) Interlocked.Increment(ref _owner._sizeFailures);
+            Interlocked.Increment(ref _owner._sizeAnswers);
+            _owner._news();
         }
 
         void ISessionEvents.NoAnswer(RequestKind question, ushort device)
@@ -341,6 +402,9 @@ internal sealed partial class ConnectionThread : IDisposable
             _looked = true;
             _owner._control.Arm(_ring, ControlCompletion);
             if (!_assigned && _owner._assignment is { } assignment) Take(assignment);
+            if (!_owner._asksSizes) return;
+            _owner._asksSizes = false;
+            _session.AskSizes(_session.Now);
         }
 
         /// <summary>
@@ -458,7 +522,7 @@ internal sealed partial class ConnectionThread : IDisposable
             _session.Submit(slot, kind, queue.Device, kind == RequestKind.Sync ? 0 : io.StartSector << SectorShift, length, place);
         }
 
-        private bool CollectResponses()
+        private bool CollectResponses(long now)
         {
             if (!_responses.HasNews) return false;
             ReadStatus status = _responses.Read(_inbox, out int count);
@@ -467,7 +531,7 @@ internal sealed partial class ConnectionThread : IDisposable
                 case ReadStatus.NoData:
                     return false;
                 case ReadStatus.Success:
-                    _session.Receive(_inbox.AsSpan(0, count), _session.State == SessionState.Greeting ? Environment.TickCount64 : 0);
+                    _session.Receive(_inbox.AsSpan(0, count), now);
                     return true;
                 case ReadStatus.NewEpoch:
                     // Nothing in there answers what this session will ask.
@@ -519,6 +583,8 @@ internal sealed partial class ConnectionThread : IDisposable
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
             foreach (DeviceQueue queue in _queues)
             {
+                // A device that was taken over may be smaller than the server's, and on this kernel it stays so.
+                if (!_owner.Grows) _session.Promise(queue.Device, assignment.Sizes[queue.Index]);
                 _files.Add(queue);
                 if (queue.IsBatched) queue.Batch = new BatchQueue(_ring, queue);
                 _commands.Begin(queue);

@@ -1,3 +1,4 @@
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Session;
@@ -16,7 +17,7 @@ internal sealed partial class DeviceServer
     private void TakeOver(ServerOptions options, DeviceGeometry[] geometries)
     {
         var sizes = new ulong[options.Waiting.Count];
-        for (int i = 0; i < sizes.Length; i++) sizes[i] = CheckAgainst(options.Waiting[i], geometries);
+        for (int i = 0; i < sizes.Length; i++) sizes[i] = CheckAgainst(options.Waiting[i], geometries, options.AcceptsOtherDisks);
         DeviceInfo first = options.Waiting[0];
         if (options.Waiting.Any(info => info.QueueDepth != first.QueueDepth || info.LargestIoBytes != first.LargestIoBytes))
             throw new ProgramException(ExitCode.Resource, $"the devices that wait on {options.Connections.Name} were not added together: delete some of them ('muenblock-ublk list' shows them)");
@@ -39,13 +40,21 @@ internal sealed partial class DeviceServer
 
     /// <summary>A server must have what the kernel was promised. More is no harm; less would lose data.</summary>
     /// <returns>The device's size in bytes, as the kernel knows it.</returns>
-    private ulong CheckAgainst(in DeviceInfo info, DeviceGeometry[] geometries)
+    private ulong CheckAgainst(in DeviceInfo info, DeviceGeometry[] geometries, bool acceptsOtherDisks)
     {
         int id = (int)info.DeviceId;
         int device = Ownership.DeviceIndex(info);
         BasicParameters known = _control.GetParameters(id).Basic;
         ulong size = known.DeviceSectors << SectorShift;
         uint block = 1u << known.LogicalBlockShift;
+        ulong disk = DeviceRecord.TryLoad(id)?.DiskNumber ?? 0;
+        if (!acceptsOtherDisks && device < geometries.Length && DiskIdentity.Differ(disk, geometries[device].Identity))
+        {
+            throw new ProgramException(
+                ExitCode.Peer,
+                $"/dev/ublkb{id} is not taken over: device {device} of the server is disk {geometries[device].Identity:x16} instead of {disk:x16}; export the one that it was made of, or say that this one has its contents (--other-disk)");
+        }
+
         string? difference = device >= geometries.Length || geometries[device].Blocks == 0 ? $"the server has no device {device} any more"
             : geometries[device].BlockLength != block ? $"device {device} of the server has blocks of {geometries[device].BlockLength} bytes instead of {block}"
             : geometries[device].Size < size ? $"device {device} of the server has {geometries[device].Size} bytes instead of {size}"

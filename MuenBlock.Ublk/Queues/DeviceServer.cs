@@ -41,16 +41,16 @@ internal sealed partial class DeviceServer : IDisposable
     /// <param name="options">What to do.</param>
     /// <param name="files">The regions of all connections.</param>
     /// <param name="log">Where to say how.</param>
-    /// <param name="ended">Called on another thread when a connection has ended.</param>
+    /// <param name="news">Called on another thread when a connection has ended, or has something for <see cref="LookAtSizes"/>.</param>
     /// <exception cref="ProgramException">It could not be done. Nothing that was added is left behind; what waited goes on waiting.</exception>
-    public static DeviceServer Start(ServerOptions options, RegionFiles files, ILogger log, Action ended)
+    public static DeviceServer Start(ServerOptions options, RegionFiles files, ILogger log, Action news)
     {
         bool takesOver = options.Waiting.Count > 0;
         long deadline = Environment.TickCount64 + (long)options.ConnectTimeout.TotalMilliseconds;
         var server = new DeviceServer(ControlPlane.Open(log), log);
         try
         {
-            server.Open(options, files, deadline, takesOver ? s_successorPatience : TimeSpan.Zero, ended);
+            server.Open(options, files, deadline, takesOver ? s_successorPatience : TimeSpan.Zero, news);
             server.Begin(options, deadline);
             return server;
         }
@@ -102,21 +102,23 @@ internal sealed partial class DeviceServer : IDisposable
     /// <param name="device">One of the devices, after <see cref="Dispose"/> or <see cref="Leave"/>.</param>
     public static bool IsGone(BlockDevice device) => !DeviceDirectory.Ids().Contains(device.Id);
 
-    private void Open(ServerOptions options, RegionFiles files, long deadline, TimeSpan patience, Action ended)
+    private void Open(ServerOptions options, RegionFiles files, long deadline, TimeSpan patience, Action news)
     {
         IReadOnlyList<ConnectionString> connections = options.Connections.Members;
         JoinedSessions? joined = connections.Count > 1 ? new JoinedSessions([.. connections.Select(connection => connection.Id)]) : null;
+        bool knowsDisks = options.Waiting.Any(info => DeviceRecord.TryLoad((int)info.DeviceId) is { DiskNumber: not 0 });
         foreach (ConnectionString connection in connections)
         {
             var regions = ConnectionRegions.Open(connection, options.RegionDirectory, deadline, patience, files);
-            _lines.Add(new Line(regions, new ConnectionThread(regions, options.Serving, joined?[_lines.Count], _log, OnEnded)));
+            var thread = new ConnectionThread(regions, options.Serving, joined?[_lines.Count], _log, OnNews) { Grows = Grows, KnowsDisks = knowsDisks };
+            _lines.Add(new Line(regions, thread));
         }
 
-        void OnEnded()
+        void OnNews()
         {
             // A device whose queues are not all served would hold up those who use it: its next server has to be told of the end of this one.
             if (Failure is not null) Stop();
-            ended();
+            news();
         }
     }
 
@@ -257,7 +259,8 @@ internal sealed partial class DeviceServer : IDisposable
 
         // From here on nothing fails: either every queue has its thread, or none.
         _serving = true;
-        for (int i = 0; i < _lines.Count; i++) _lines[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], _lines[i].Bounce, _lines[i].Cpus);
+        ulong[] sizes = [.. _devices.Select(device => device.Size)];
+        for (int i = 0; i < _lines.Count; i++) _lines[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], sizes, _lines[i].Bounce, _lines[i].Cpus);
     }
 
     /// <summary>What stands in for a buffer where the driver, which copies to and from it, cannot reach it.</summary>
@@ -312,6 +315,9 @@ internal sealed partial class DeviceServer : IDisposable
         public BounceBuffer? Bounce { get; set; }
 
         public IReadOnlyList<int> Cpus { get; set; } = [];
+
+        /// <summary>The <see cref="ConnectionThread.SizeAnswers"/> there were before those that are waited for.</summary>
+        public (int All, int Failed) SizeAnswersBefore { get; set; }
 
         public void Dispose()
         {

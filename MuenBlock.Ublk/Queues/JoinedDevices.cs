@@ -20,14 +20,27 @@ internal static class JoinedDevices
             for (int device = 0; device < common.Length; device++)
             {
                 (DeviceGeometry here, DeviceGeometry there) = (common[device], others[device]);
-                if ((here.Blocks, here.BlockLength, here.Traits) != (there.Blocks, there.BlockLength, there.Traits))
+
+                // A disk that grows just now may not have its new size on every connection yet.
+                bool same = here.Identity != 0 && here.Identity == there.Identity && here.Blocks != 0 && there.Blocks != 0;
+                if ((here.BlockLength, here.Traits) != (there.BlockLength, there.Traits) || (here.Blocks != there.Blocks && !same))
                     throw Refuse($"device {device} has {Describe(there)} on connection {other}, and {Describe(here)} on connection {first}");
-                if (there.MostBytes < here.MostBytes) common[device] = here with { MostBlocks = there.MostBlocks };
+                common[device] = here with
+                {
+                    Blocks = Math.Min(here.Blocks, there.Blocks),
+                    MostBlocks = there.MostBytes < here.MostBytes ? there.MostBlocks : here.MostBlocks,
+                    Identity = here.Identity != 0 ? here.Identity : there.Identity,
+                };
             }
         }
 
         return common;
     }
+
+    /// <summary>What all connections say of a device: as large as the smallest of the sizes, as I/O may take any of them; which disk, as any of them can tell.</summary>
+    /// <param name="told">The device as each connection's server described it last.</param>
+    public static DeviceGeometry Common(IReadOnlyList<DeviceGeometry> told) =>
+        told.MinBy(geometry => geometry.Blocks) with { Identity = told.FirstOrDefault(geometry => geometry.Identity != 0).Identity };
 
     private static string Describe(in DeviceGeometry geometry) => $"{geometry.Blocks} blocks of {geometry.BlockLength} bytes ({geometry.Traits})";
 

@@ -38,6 +38,9 @@ internal sealed class ServerOptions
     /// <summary>The devices to take over, in the order of their ids on the connection; none to add new ones.</summary>
     public IReadOnlyList<DeviceInfo> Waiting { get; init; } = [];
 
+    /// <summary>Whether devices are taken over although the server has other disks than those that they were made of.</summary>
+    public bool AcceptsOtherDisks { get; init; }
+
     /// <summary>How long the server may take to appear.</summary>
     public required TimeSpan ConnectTimeout { get; init; }
 

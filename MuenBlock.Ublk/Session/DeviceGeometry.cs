@@ -18,7 +18,7 @@ internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, u
     // A ublk request has at least 8 sectors to spend (max_sectors, ublk_validate_params).
     private const ulong LeastTransfer = 4096;
 
-    /// <summary>Which disk it is, see <see cref="RequestKind.Identity"/>; 0 where that was not asked, or is not known.</summary>
+    /// <summary>Which disk it is, see <see cref="RequestKind.Identity"/>; 0 where that is not known.</summary>
     public ulong Identity { get; init; }
 
     /// <summary>Bytes.</summary>
@@ -26,6 +26,10 @@ internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, u
 
     /// <summary>The most bytes of one request.</summary>
     public ulong MostBytes => MostBlocks == 0 || MostBlocks > ulong.MaxValue / BlockLength ? ulong.MaxValue : MostBlocks * BlockLength;
+
+    /// <summary>The most blocks that a device may have: its size in bytes is a positive number of 64 bits, as Linux counts.</summary>
+    /// <param name="blockLength">Bytes in a block, not 0.</param>
+    public static ulong MostBlocksOf(uint blockLength) => (ulong)long.MaxValue / blockLength;
 
     /// <summary>Which rule the values break, in words; null if they can be used.</summary>
     public string? BrokenRule
@@ -35,7 +39,7 @@ internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, u
             if (Blocks == 0) return null;
             if (BlockLength is < SmallestBlock or > LargestBlock || !uint.IsPow2(BlockLength))
                 return $"BlockLengthIsPowerOfTwoFrom512To4096: {BlockLength}";
-            if (Blocks > (ulong)long.MaxValue / BlockLength) return $"SizeFitsInt64: {Blocks} blocks of {BlockLength} bytes";
+            if (Blocks > MostBlocksOf(BlockLength)) return $"SizeFitsInt64: {Blocks} blocks of {BlockLength} bytes";
             return MostBytes < LeastTransfer ? $"RequestsMayHave4096Bytes: {MostBlocks} blocks of {BlockLength} bytes" : null;
         }
     }

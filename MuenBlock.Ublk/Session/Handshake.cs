@@ -17,11 +17,11 @@ internal sealed class Handshake
     private readonly ulong[] _answers = new ulong[MostDevices * s_deviceQuestions.Length];
     private int _step;
 
-    /// <summary>Whether it matters which disks the devices are.</summary>
-    public bool AsksIdentity { get; init; }
-
     /// <summary>What the server can do beyond muenblock 2.0.</summary>
     public PeerFeatures ServerFeatures { get; private set; }
+
+    /// <summary>How often the sizes had changed before any was asked for, as the server counts it; 0 of one that does not tell.</summary>
+    public ulong Changes { get; private set; }
 
     /// <summary>The number of devices, once it was answered.</summary>
     public int DeviceCount { get; private set; }
@@ -43,6 +43,7 @@ internal sealed class Handshake
     {
         _step = 0;
         ServerFeatures = PeerFeatures.None;
+        Changes = 0;
         DeviceCount = 0;
         BrokenRule = null;
         Done = false;
@@ -61,6 +62,9 @@ internal sealed class Handshake
                 break;
             case RequestKind.Features:
                 ServerFeatures = (PeerFeatures)value;
+                break;
+            case RequestKind.Watch:
+                Changes = value;
                 break;
             case RequestKind.MaxDevices when value is 0 or > MostDevices:
                 BrokenRule = $"DevicesAreFrom1To{MostDevices}: {value}";
@@ -87,6 +91,13 @@ internal sealed class Handshake
         return new DeviceGeometry(answers[0], (uint)answers[1], answers[2], (DeviceTraits)answers[3]) { Identity = answers[4] };
     }
 
+    /// <summary>
+    /// The number by which a later server's device is compared with this one, see <see cref="DiskIdentity"/>; 0 if that cannot be told. Servers of ours that
+    /// do not know Watch told disks apart, but had other numbers for them after a start.
+    /// </summary>
+    /// <param name="device">The device's id.</param>
+    public ulong DiskOf(int device) => (ServerFeatures & PeerFeatures.Watch) != 0 ? Geometry(device).Identity : 0;
+
     private void Advance()
     {
         switch (Question)
@@ -94,7 +105,10 @@ internal sealed class Handshake
             case RequestKind.Reset:
                 Question = RequestKind.Features;
                 return;
-            case RequestKind.Features:
+            case RequestKind.Features when (ServerFeatures & PeerFeatures.Watch) != 0:
+                Question = RequestKind.Watch;
+                return;
+            case RequestKind.Features or RequestKind.Watch:
                 Question = RequestKind.MaxDevices;
                 return;
             case RequestKind.MaxDevices:
@@ -105,7 +119,7 @@ internal sealed class Handshake
                 break;
         }
 
-        // What a server does not know is not asked: the answer is none.
+        // What a server does not know is not asked: the answer is none. The first question of a device always is.
         while (!IsAsked(s_deviceQuestions[_step % s_deviceQuestions.Length])) _answers[_step++] = 0;
         Done = _step >= DeviceCount * s_deviceQuestions.Length;
         if (Done) return;
@@ -116,7 +130,7 @@ internal sealed class Handshake
     private bool IsAsked(RequestKind question) => question switch
     {
         RequestKind.Traits => (ServerFeatures & PeerFeatures.Traits) != 0,
-        RequestKind.Identity => AsksIdentity && (ServerFeatures & PeerFeatures.Identity) != 0,
+        RequestKind.Identity => (ServerFeatures & PeerFeatures.Identity) != 0,
         _ => true,
     };
 }

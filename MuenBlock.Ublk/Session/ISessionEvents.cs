@@ -20,6 +20,26 @@ internal interface ISessionEvents
     {
     }
 
+    /// <summary>The server has other disks than those that this session began with: I/O waits for the right ones.</summary>
+    /// <param name="rule">The rule that it breaks, in words.</param>
+    void OtherDisk(string rule)
+    {
+    }
+
+    /// <summary>The server has told the size of a device: because it was asked, or because it comes back with a larger one.</summary>
+    /// <param name="device">Its id.</param>
+    /// <param name="blocks">Its size. A larger one than before has been taken for what the kernel may be promised.</param>
+    /// <param name="rule">The rule that it breaks, in words; the device then stays as it is. Null for a size that can be had.</param>
+    void SizeTold(int device, ulong blocks, string? rule)
+    {
+    }
+
+    /// <summary>An <c>AskSizes</c> has its answers.</summary>
+    /// <param name="complete">Whether the server has answered.</param>
+    void SizesAsked(bool complete)
+    {
+    }
+
     /// <summary>A question of the handshake was not answered in time; the handshake begins anew.</summary>
     void NoAnswer(RequestKind question, ushort device);
 

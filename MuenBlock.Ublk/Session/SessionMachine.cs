@@ -33,6 +33,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private const int SlotBits = 16;
     private const uint SlotMask = (1u << SlotBits) - 1;
     private const uint QuestionSlot = SlotMask;
+    private const uint WatchSlot = SlotMask - 1;
 
     /// <summary>In place of a place in the buffer: the I/O's own slot.</summary>
     public const ulong OwnSlot = ulong.MaxValue;
@@ -68,15 +69,22 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         OffsetUnit unit, PeerFeatures features, int seed, ISessionEvents events, TRequests requests, TCompletions completions, JoinedSessions.Member? joined = null)
     {
         _joined = joined;
-        _handshake = new Handshake { AsksIdentity = joined is not null };
+        _handshake = new Handshake();
         _unit = unit;
         _features = features;
         _sessionSeed = seed;
         _questionTag = (uint)seed << SlotBits | QuestionSlot;
+        _watchTag = (uint)seed << SlotBits | WatchSlot;
         _events = events;
         _requests = requests;
         _completions = completions;
     }
+
+    /// <summary>
+    /// Whether it is known which disks the devices are, so that the server was one of ours. A successor that is slow must not be taken for a plain one, which
+    /// could not tell that it has others.
+    /// </summary>
+    public bool KnowsDisks { get; set; }
 
     /// <summary>How far the session is.</summary>
     public SessionState State { get; private set; }
@@ -84,13 +92,16 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <summary>I/Os that the kernel waits for.</summary>
     public int Count { get; private set; }
 
-    /// <summary>Whether the server may have something to say.</summary>
-    public bool ExpectsAnswer => State != SessionState.Ready || Count > 0;
+    /// <summary>Whether the server may have something to say, that size has changed excepted: that may wait.</summary>
+    public bool ExpectsAnswer => State != SessionState.Ready || Count > 0 || _askDeadline != long.MaxValue;
 
     /// <summary>What the server can do beyond muenblock 2.0.</summary>
     public PeerFeatures ServerFeatures => _handshake.ServerFeatures;
 
-    /// <summary>The devices as the server described them in the first handshake; the index is the id.</summary>
+    /// <summary>
+    /// The devices as the server described them in the first handshake, and as large as they have grown since: what the kernel may be
+    /// promised. The index is the id.
+    /// </summary>
     public ReadOnlySpan<DeviceGeometry> Devices => _devices;
 
     /// <summary>I/Os that were sent again after a server's restart.</summary>
@@ -100,14 +111,14 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     public ulong Strays { get; private set; }
 
     /// <summary>When <see cref="Tick"/> is next needed, in milliseconds of its clock; <see cref="long.MaxValue"/> for never.</summary>
-    public long Deadline => Math.Min(State == SessionState.Greeting ? _questionDeadline : long.MaxValue, Count > 0 ? _nextLook : long.MaxValue);
+    public long Deadline => Math.Min(State == SessionState.Greeting ? _questionDeadline : SizesDeadline, Count > 0 ? _nextLook : long.MaxValue);
 
     /// <summary>Makes the table of I/Os, once the buffer's layout is known. Everything that the session ever needs is allocated now (I4).</summary>
-    /// <param name="slots">How many I/Os there can be; the channel holds as many requests and responses (I1).</param>
+    /// <param name="slots">How many I/Os there can be; the channel holds <see cref="Questions"/> requests and responses more (I1).</param>
     /// <param name="slotSize">The bytes of the buffer that each has to itself.</param>
     public void Prepare(int slots, ulong slotSize)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(slots, (int)QuestionSlot);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(slots, (int)WatchSlot);
         _table = new InFlight[slots];
         _replay = new (ulong, uint)[slots];
         _slotSize = slotSize;
@@ -154,7 +165,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             uint slot = response.Tag & SlotMask;
             if (State == SessionState.Ready && slot < (uint)_table.Length) ReceiveAnswer(response, slot);
             else if (State == SessionState.Greeting && response.Tag == _questionTag) ReceiveQuestion(response, now);
-            else if (State == SessionState.Ready) Stray(response);
+            else if (State == SessionState.Ready && !ReceiveSize(response, now)) Stray(response);
         }
     }
 
@@ -165,8 +176,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <summary>The response channel is inactive, or not a channel of ours: nobody is there.</summary>
     public void ServerLeft()
     {
-        _joined?.End();
-        if (State != SessionState.Refused) State = SessionState.Waiting;
+        if (State != SessionState.Refused) Become(SessionState.Waiting);
     }
 
     /// <summary>
@@ -175,13 +185,12 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// </summary>
     public void MemoryLost()
     {
-        _joined?.End();
-        State = SessionState.Refused;
+        Become(SessionState.Refused);
         GiveUpAll();
     }
 
     /// <summary>The buffer can be used again. The server is waited for.</summary>
-    public void MemoryReturned() => State = SessionState.Waiting;
+    public void MemoryReturned() => Become(SessionState.Waiting);
 
     /// <summary>Lets time pass.</summary>
     /// <param name="now">Milliseconds.</param>
@@ -189,6 +198,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     {
         Now = now;
         if (now >= _nextLook) Look();
+        if (State == SessionState.Ready) LookAfterSizes(now);
         if (State != SessionState.Greeting || now < _questionDeadline) return;
         if (_awaitsOthers)
         {
@@ -210,9 +220,8 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
 
     private void Greet(long now)
     {
-        _joined?.End();
         _awaitsOthers = false;
-        State = SessionState.Greeting;
+        Become(SessionState.Greeting);
         _handshake.Begin();
         _requests.Restart();
         Ask(now);
@@ -221,7 +230,8 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private void Ask(long now)
     {
         _questionTag += 1u << SlotBits;
-        _questionDeadline = now + (_handshake.Question == RequestKind.Features ? FeaturesMilliseconds : AnswerMilliseconds);
+        bool mayBePlain = _handshake.Question == RequestKind.Features && !KnowsDisks;
+        _questionDeadline = now + (mayBePlain ? FeaturesMilliseconds : AnswerMilliseconds);
         var request = new Request { Kind = _handshake.Question, Device = _handshake.Device, Tag = _questionTag };
         if (_handshake.Question == RequestKind.Features) request.Length = (ulong)_features;
         _requests.Send(request);
@@ -247,6 +257,14 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private void FinishGreeting(long now)
     {
         bool isFirst = _devices.Length == 0;
+        if (!isFirst && FindOtherDisk() is { } other)
+        {
+            // Whoever started the server with a wrong disk corrects that: nothing has failed until then.
+            _events.OtherDisk(other);
+            Become(SessionState.Waiting);
+            return;
+        }
+
         string? rule = isFirst ? LearnDevices() : CompareDevices();
         string? conflict = rule is null ? _joined?.TryBegin(_handshake) : null;
         if (rule is not null || (isFirst && conflict is not null))
@@ -261,12 +279,15 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             return;
         }
 
+        if (!isFirst) LearnChanges();
+
         // Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.
         _serverMerges = _handshake.ServerFeatures == PeerFeatures.None && _unit == OffsetUnit.Sectors;
-        State = SessionState.Ready;
+        Become(SessionState.Ready);
         _lost = false;
         ulong before = Replayed;
         Replay();
+        BeginToWatch(now);
         _events.Ready(_handshake.ServerFeatures, Replayed - before);
     }
 
@@ -275,11 +296,12 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         var devices = new DeviceGeometry[_handshake.DeviceCount];
         for (int i = 0; i < devices.Length; i++)
         {
-            devices[i] = _handshake.Geometry(i);
+            devices[i] = _handshake.Geometry(i) with { Identity = _handshake.DiskOf(i) };
             if (devices[i].BrokenRule is { } rule) return $"device {i}: {rule}";
         }
 
         _devices = devices;
+        KnowsDisks |= Array.Exists(devices, device => device.Identity != 0);
         return null;
     }
 
@@ -299,6 +321,29 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         return null;
     }
 
+    /// <summary>What is new of the same disks. Not before it is certain that they are: a session that waits for others may have met a wrong one.</summary>
+    private void LearnChanges()
+    {
+        for (int i = 0; i < _devices.Length; i++)
+        {
+            LearnSize(i, _handshake.Geometry(i).Blocks);
+            if (_handshake.DiskOf(i) is not 0 and ulong disk) _devices[i] = _devices[i] with { Identity = disk };
+            KnowsDisks |= _devices[i].Identity != 0;
+        }
+    }
+
+    /// <summary>A server that comes back must have the disks that it had. Those of a server that cannot tell are trusted to be the ones.</summary>
+    private string? FindOtherDisk()
+    {
+        for (int i = 0; i < Math.Min(_devices.Length, _handshake.DeviceCount); i++)
+        {
+            ulong now = _handshake.DiskOf(i);
+            if (DiskIdentity.Differ(_devices[i].Identity, now)) return $"DisksStayTheSame: device {i} is disk {now:x16} instead of {_devices[i].Identity:x16}";
+        }
+
+        return null;
+    }
+
     private void Refuse(string rule)
     {
         _events.Refused(rule);
@@ -309,13 +354,12 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private void RefuseReset(string rule)
     {
         _events.Refused(rule);
-        State = SessionState.Waiting;
+        Become(SessionState.Waiting);
     }
 
     private void Fail()
     {
-        _joined?.End();
-        State = SessionState.Refused;
+        Become(SessionState.Refused);
         for (uint slot = 0; slot < (uint)_table.Length; slot++)
         {
             // The server has answered a Reset: no slot is its own any more.

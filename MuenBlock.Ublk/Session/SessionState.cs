@@ -3,7 +3,7 @@ namespace MuenBlock.Ublk.Session;
 /// <summary>How far a client has come with its server.</summary>
 internal enum SessionState
 {
-    /// <summary>No server is there, or none that speaks the protocol.</summary>
+    /// <summary>No server is there, or none that speaks the protocol, or one with other disks.</summary>
     Waiting,
 
     /// <summary>The handshake is under way.</summary>

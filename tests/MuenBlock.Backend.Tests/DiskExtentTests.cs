@@ -90,9 +90,9 @@ public sealed class DiskExtentTests : IDisposable
     public void What_is_one_disk_has_one_identity()
     {
         File.CreateSymbolicLink($"{_folder.Path}/link", $"{_folder.Path}/image");
-        Assert.Equal(DiskExtent.Of($"{_folder.Path}/image").Identity, DiskExtent.Of($"{_folder.Path}/link").Identity);
-        Assert.NotEqual(DiskExtent.Of($"{_folder.Path}/image").Identity, DiskExtent.Of($"{_folder.Path}/other").Identity);
-        Assert.NotEqual(0ul, DiskExtent.Of("/nowhere").Identity);
+        Assert.Equal(DiskNumber.Of($"{_folder.Path}/image"), DiskNumber.Of($"{_folder.Path}/link"));
+        Assert.NotEqual(DiskNumber.Of($"{_folder.Path}/image"), DiskNumber.Of($"{_folder.Path}/other"));
+        Assert.NotEqual(0ul, DiskNumber.Of("/nowhere"));
     }
 
     private DiskExtent Of(ulong major, ulong minor) => DiskExtent.OfDevice((major << 8) | minor, $"{_folder.Path}/block");

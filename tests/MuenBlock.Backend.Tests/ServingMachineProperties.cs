@@ -65,6 +65,9 @@ public sealed class ServingMachineProperties
                     case 6 when _random.Next(20) == 0:
                         NewSession();
                         break;
+                    case 7 when _random.Next(20) == 0:
+                        _machine.Resize(0, DiskSize);
+                        break;
                     default:
                         CompleteOne();
                         break;
@@ -82,13 +85,15 @@ public sealed class ServingMachineProperties
             }
 
             Assert.Equal(0, _machine.UnderWay);
+            _machine.Resize(0, DiskSize);
+            Check();
             Assert.Empty(_asked);
             for (int device = 0; device < _devices.Length; device++) Assert.Equal(-1, _devices[device].WaitingSyncs);
         }
 
         private Request RandomRequest()
         {
-            RequestKind[] kinds = [RequestKind.Read, RequestKind.Write, RequestKind.Write, RequestKind.Discard, RequestKind.Sync, RequestKind.BlockLength, RequestKind.GetSmart, RequestKind.Reset, (RequestKind)_random.Next(0x30)];
+            RequestKind[] kinds = [RequestKind.Read, RequestKind.Write, RequestKind.Write, RequestKind.Discard, RequestKind.Sync, RequestKind.BlockLength, RequestKind.GetSmart, RequestKind.Reset, RequestKind.Watch, (RequestKind)_random.Next(0x30)];
             var request = new Request
             {
                 Kind = kinds[_random.Next(kinds.Length)],
@@ -97,6 +102,7 @@ public sealed class ServingMachineProperties
                 DeviceOffset = (ulong)_random.Next(0, (DiskSize / 4096) + 1) * 4096,
                 BufferOffset = (ulong)_random.Next(0, (BufferLength / 4096) + 1) * 4096,
             };
+            if (request.Kind == RequestKind.Watch) request.Length = (ulong)_random.Next(4);
             if (_random.Next(6) > 0) return request;
 
             // A client that means harm: anything at all, near the ends of the range of numbers above all.

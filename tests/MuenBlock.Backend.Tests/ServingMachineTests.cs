@@ -170,6 +170,64 @@ public sealed class ServingMachineTests
         Assert.Equal(1, _machine.Inbox.Length);
     }
 
+    [Fact]
+    public void A_Watch_is_answered_when_a_size_has_changed_and_at_once_if_that_was_missed()
+    {
+        Ask(Watch(1, 0));
+        Assert.Equal((1u, 1ul), Answer());
+        Ask(Watch(2, 1));
+        Assert.Empty(_responses);
+        _machine.Resize(1, 2 << 20);
+        Assert.Equal((2u, 2ul), Answer());
+        _machine.Resize(1, 3 << 20);
+        Ask(Watch(3, 2));
+        Assert.Equal((3u, 3ul), Answer());
+        Ask(new Request { Kind = RequestKind.MediaBlocks, Device = 1, Tag = 4 });
+        Assert.Equal((4u, (3ul << 20) / 512), Answer());
+    }
+
+    [Fact]
+    public void Of_two_Watches_the_earlier_is_answered_and_a_Reset_answers_one_first()
+    {
+        Ask(Watch(1, 1), Watch(2, 1));
+        Assert.Equal((1u, 1ul), Answer());
+        Ask(new Request { Kind = RequestKind.Reset, Tag = 3 });
+        Assert.Equal([2u, 3u], _responses.Select(response => response.Tag));
+    }
+
+    [Fact]
+    public void A_Watch_of_a_session_that_is_over_is_not_answered()
+    {
+        Ask(Watch(1, 1));
+        _machine.BeginSession();
+        _machine.Resize(0, 16ul << 30);
+        Assert.Empty(_responses);
+    }
+
+    [Fact]
+    public void The_bounds_of_requests_follow_the_size()
+    {
+        Request behind = Write(1) with { DeviceOffset = 8ul << 30 };
+        Ask(behind);
+        Assert.Equal((1u, (ulong)Status.IoError), Answer());
+        _machine.Resize(0, (8ul << 30) + 512);
+        Ask(behind with { Tag = 2 });
+        End(0, 512);
+        Assert.Equal((2u, 0ul), Answer());
+        _machine.Resize(0, 8ul << 30);
+        Ask(behind with { Tag = 3 });
+        Assert.Equal((3u, (ulong)Status.IoError), Answer());
+    }
+
+    private static Request Watch(uint tag, ulong changes) => new() { Kind = RequestKind.Watch, Tag = tag, Length = changes };
+
+    private (uint Tag, ulong Status) Answer()
+    {
+        Response response = Assert.Single(_responses);
+        _responses.Clear();
+        return (response.Tag, response.Status);
+    }
+
     private static Request Write(uint tag) => new() { Kind = RequestKind.Write, Tag = tag, Length = 512, DeviceOffset = tag * 512 };
 
     private void Ask(params Request[] requests)

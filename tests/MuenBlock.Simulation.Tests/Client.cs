@@ -8,6 +8,9 @@ namespace MuenBlock.Simulation.Tests;
 /// <summary>A run of the client: its session, and its loop without the sleeping.</summary>
 internal sealed class Client : ISessionEvents
 {
+    /// <summary>Packets that I/O leaves free.</summary>
+    public const int Questions = SessionMachine<WriterQueue, Outcomes>.Questions;
+
     private readonly ChannelWriter<Request> _requests;
     private readonly ChannelReader<Response> _responses;
     private readonly SessionMachine<WriterQueue, Outcomes> _session;
@@ -20,6 +23,8 @@ internal sealed class Client : ISessionEvents
     private bool _prepared;
     private bool _assigned;
     private int _lostFor;
+    private bool _asks;
+    private bool _refuses;
 
     public Client(World world, SharedMemory memory, Kernel kernel, Patience patience, Random random)
     {
@@ -29,9 +34,10 @@ internal sealed class Client : ISessionEvents
         _requests = memory.RequestWriter();
         _responses = memory.ResponseReader();
         _session = new SessionMachine<WriterQueue, Outcomes>(
-            OffsetUnit.Sectors, PeerFeatures.Agrees | PeerFeatures.Traits, random.Next(), this, new WriterQueue(this, world), new Outcomes(this))
+            OffsetUnit.Sectors, PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch, random.Next(), this, new WriterQueue(this, world), new Outcomes(this))
         {
             Patience = patience,
+            KnowsDisks = world.HasRecords,
         };
         _requests.Initialise(world.NewEpoch());
         world.Trace.Log($"client: starts");
@@ -69,6 +75,7 @@ internal sealed class Client : ISessionEvents
         {
             _assigned = true;
             _session.Prepare(_kernel.Slots, Kernel.SlotSize);
+            for (int i = 0; i < Drive.All.Length; i++) _kernel.Grow(i, (int)(_session.Devices[i].Size / Drive.Sector));
             _kernel.Reissue();
         }
     }
@@ -82,6 +89,14 @@ internal sealed class Client : ISessionEvents
         _lostFor = turns;
         _session.MemoryLost();
         Settle();
+    }
+
+    /// <summary>Somebody wants to know how large the disks are.</summary>
+    public void AskSizes(long now)
+    {
+        if (_asks || !_assigned) return;
+        _asks = true;
+        _session.AskSizes(now);
     }
 
     /// <summary>What holds after each step.</summary>
@@ -102,12 +117,36 @@ internal sealed class Client : ISessionEvents
         WasDeceived = _session.Devices.Length != Drive.All.Length;
         for (int i = 0; i < Drive.All.Length && !WasDeceived; i++)
         {
+            // So recover looks at what it finds: size, blocks, and the disk that is in the record.
             DeviceGeometry geometry = _session.Devices[i];
-            WasDeceived = geometry.Size != Drive.All[i].Size || geometry.BlockLength != Drive.All[i].BlockLength || geometry.MostBlocks != RequestRules.MostBlocks;
+            if (DiskIdentity.Differ(Server.RightDisk, geometry.Identity)) _world.Tally.WrongDisksRefused++;
+            WasDeceived = geometry.Size < (ulong)_kernel.Promised(i) * Drive.Sector || geometry.Size > (ulong)_world.SectorsOf(i) * Drive.Sector
+                || DiskIdentity.Differ(Server.RightDisk, geometry.Identity) || geometry.BlockLength != Drive.All[i].BlockLength || geometry.MostBlocks != RequestRules.MostBlocks;
         }
     }
 
     public void Refused(string rule) => Refusal = rule;
+
+    public void OtherDisk(string rule)
+    {
+        _world.Tally.WrongDisksRefused++;
+        _refuses = true;
+    }
+
+    public void SizeTold(int device, ulong blocks, string? rule)
+    {
+        if (_world.Trusting)
+        {
+            if (rule is not null) Refusal = rule;
+            Invariants.I3_no_more_is_promised_than_there_is(device, blocks, _world.SectorsOf(device));
+        }
+
+        if (rule is not null) return;
+        if (blocks * Drive.All[device].BlockLength > (ulong)_world.SectorsOf(device) * Drive.Sector) WasDeceived = true;
+        else _kernel.Grow(device, (int)blocks * Drive.All[device].SectorsOfBlock);
+    }
+
+    public void SizesAsked(bool complete) => _asks = false;
 
     public void NoAnswer(RequestKind question, ushort device)
     {
@@ -141,6 +180,7 @@ internal sealed class Client : ISessionEvents
 
         // What is learnt of the devices, and what is said of a server that is refused, is kept; all else needs nothing.
         bool measured = _assigned && _world.Measures && _world.Trusting;
+        _refuses = false;
         long before = GC.GetAllocatedBytesForCurrentThread();
         switch (status)
         {
@@ -162,7 +202,7 @@ internal sealed class Client : ISessionEvents
                 break;
         }
 
-        Invariants.I4_nothing_is_allocated(before, measured);
+        Invariants.I4_nothing_is_allocated(before, measured && !_refuses);
         Settle();
     }
 
@@ -197,7 +237,7 @@ internal sealed class Client : ISessionEvents
 
     private readonly record struct Outcome(What What, uint Slot, int Value);
 
-    private readonly struct WriterQueue(Client client, World world) : IRequestQueue
+    internal readonly struct WriterQueue(Client client, World world) : IRequestQueue
     {
         public void Send(in Request request)
         {
@@ -209,7 +249,7 @@ internal sealed class Client : ISessionEvents
         public void Restart() => client._requests.Initialise(world.NewEpoch());
     }
 
-    private readonly struct Outcomes(Client client) : IBlockCompletions
+    internal readonly struct Outcomes(Client client) : IBlockCompletions
     {
         public void Complete(uint slot, int result) => client._outcomes[client._outcomeCount++] = new Outcome(What.Complete, slot, result);
 

@@ -20,6 +20,7 @@ internal sealed class Disks(Random random, SharedMemory memory, Trace trace)
     private readonly Operation[] _pending = new Operation[MostPending];
     private readonly Medium[] _media = [.. Drive.All.Select(drive => new Medium(drive.Sectors))];
     private readonly bool[] _otherDiscard = new bool[Drive.All.Length];
+    private readonly int[] _sectors = [.. Drive.All.Select(drive => drive.SectorsAtFirst)];
     private int _count;
     private int _dead;
     private long _clock;
@@ -34,6 +35,19 @@ internal sealed class Disks(Random random, SharedMemory memory, Trace trace)
     public bool Haunted => _dead > 0;
 
     public int Shorts { get; private set; }
+
+    /// <summary>How large a disk is at present.</summary>
+    public int Sectors(int device) => _sectors[device];
+
+    /// <summary>A disk grows, if it can.</summary>
+    /// <returns>Whether it did.</returns>
+    public bool Grow(int device)
+    {
+        int unit = Drive.All[device].SectorsOfBlock;
+        int room = (Drive.All[device].Sectors - _sectors[device]) / unit;
+        if (room > 0) _sectors[device] += random.Next(1, room + 1) * unit;
+        return room > 0;
+    }
 
     public int Content(int device, int sector) => _media[device].Content[sector];
 
@@ -53,7 +67,7 @@ internal sealed class Disks(Random random, SharedMemory memory, Trace trace)
 
     public void Start(RequestKind kind, uint slot, int device, ulong offset, ulong length, ulong bufferOffset)
     {
-        Invariants.I3_a_disk_is_asked_for_what_is_its_own(kind, device, offset, length);
+        Invariants.I3_a_disk_is_asked_for_what_is_its_own(kind, device, offset, length, _sectors);
         if (kind is RequestKind.Read or RequestKind.Write) Invariants.I3_a_transfer_stays_in_the_buffer(bufferOffset, length, (ulong)memory.Buffer.Length);
         int delay = random.Next(30) == 0 ? random.Next(LongDelay) : 0;
         _pending[_count++] = new Operation(kind, slot, device, offset, length, bufferOffset, _clock) { Delay = delay, OtherWay = _otherDiscard[device] };

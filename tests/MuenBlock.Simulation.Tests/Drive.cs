@@ -18,5 +18,8 @@ internal sealed record Drive(uint BlockLength, int Sectors, DeviceTraits Traits)
 
     public int SectorsOfBlock => (int)BlockLength / Sector;
 
-    public ServedDevice Served() => new(Size, BlockLength, Traits);
+    /// <summary>What a disk of this kind has at first: it grows to <see cref="Sectors"/>.</summary>
+    public int SectorsAtFirst => Sectors / 2 / SectorsOfBlock * SectorsOfBlock;
+
+    public ServedDevice Served(int sectors, ulong identity) => new((ulong)sectors * Sector, BlockLength, Traits) { Identity = identity };
 }

@@ -29,14 +29,27 @@ internal static class Invariants
     }
 
     /// <summary>I3. Whatever a client asks for, the disk is asked only for whole blocks of an exported device, to be written only if it may be.</summary>
-    public static void I3_a_disk_is_asked_for_what_is_its_own(RequestKind kind, int device, ulong offset, ulong length)
+    public static void I3_a_disk_is_asked_for_what_is_its_own(RequestKind kind, int device, ulong offset, ulong length, int[] sectors)
     {
         if ((uint)device >= (uint)Drive.All.Length) throw new XunitException($"I3: device {device} is not exported");
         Drive drive = Drive.All[device];
         if (kind == RequestKind.Sync) return;
         if (drive.IsReadOnly && kind != RequestKind.Read) throw new XunitException($"I3: {kind} on device {device}, which is read-only");
-        if (length == 0 || length > drive.Size || offset > drive.Size - length) throw new XunitException($"I3: {kind} of {length} bytes at {offset} of device {device}");
+        ulong size = (ulong)sectors[device] * Drive.Sector;
+        if (length == 0 || length > size || offset > size - length) throw new XunitException($"I3: {kind} of {length} bytes at {offset} of device {device}");
         if (((offset | length) & (drive.BlockLength - 1)) != 0) throw new XunitException($"I3: {kind} of parts of blocks: {length} bytes at {offset} of device {device}");
+    }
+
+    /// <summary>I3. A disk that is not the one that a client began with is left alone.</summary>
+    public static void I3_a_wrong_disk_is_not_touched(bool wrong, int underWay)
+    {
+        if (wrong && underWay > 0) throw new XunitException($"I3: {underWay} I/Os went to the wrong disk");
+    }
+
+    /// <summary>I3. The kernel is promised no more than a disk has.</summary>
+    public static void I3_no_more_is_promised_than_there_is(int device, ulong blocks, int sectors)
+    {
+        if (blocks * Drive.All[device].BlockLength > (ulong)sectors * Drive.Sector) throw new XunitException($"I3: {blocks} blocks of device {device} were promised, its disk has {sectors} sectors");
     }
 
     /// <summary>I3. Nobody is told that a read-only device was written.</summary>

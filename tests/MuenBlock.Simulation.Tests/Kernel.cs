@@ -19,6 +19,7 @@ internal sealed class Kernel
     private readonly Contents[] _contents = [.. Enumerable.Range(0, Drive.All.Length).Select(device => new Contents(device))];
     private readonly bool[][] _busy = [.. Drive.All.Select(drive => new bool[drive.Sectors])];
     private readonly bool[] _flushing = new bool[Drive.All.Length];
+    private readonly int[] _promised = [.. Drive.All.Select(drive => drive.SectorsAtFirst)];
     private readonly byte[] _private;
     private readonly bool[] _elsewhere;
     private int _stamp;
@@ -66,6 +67,16 @@ internal sealed class Kernel
     /// <summary>Whether both ends are honest, so that data are what they should be.</summary>
     public bool Trusting { get; set; } = true;
 
+    /// <summary>Sectors that a device has for its users.</summary>
+    public int Promised(int device) => _promised[device];
+
+    /// <summary>A device has got larger.</summary>
+    public void Grow(int device, int sectors)
+    {
+        if (sectors > _promised[device]) _trace.Log($"kernel: device {device} grows to {sectors} sectors");
+        _promised[device] = Math.Max(_promised[device], sectors);
+    }
+
     public int Acknowledged { get; private set; }
 
     public int Failed { get; private set; }
@@ -87,8 +98,8 @@ internal sealed class Kernel
         }
 
         int unit = drive.SectorsOfBlock;
-        int first = _random.Next(drive.Sectors / unit) * unit;
-        int count = Math.Min(_random.Next(1, (SlotSize / Drive.Sector / unit) + 1) * unit, drive.Sectors - first);
+        int first = _random.Next(_promised[device] / unit) * unit;
+        int count = Math.Min(_random.Next(1, (SlotSize / Drive.Sector / unit) + 1) * unit, _promised[device] - first);
         Span<bool> busy = _busy[device].AsSpan(first, count);
         if (busy.Contains(true)) return;
         busy.Fill(true);

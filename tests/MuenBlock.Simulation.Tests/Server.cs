@@ -8,6 +8,9 @@ namespace MuenBlock.Simulation.Tests;
 /// <summary>A run of the backend: its machine, and its loop without the sleeping.</summary>
 internal sealed class Server
 {
+    public const ulong RightDisk = 0x11;
+
+    private const ulong WrongDisk = 0x33;
     private const int Batch = 4;
 
     private readonly ChannelReader<Request> _requests;
@@ -18,20 +21,21 @@ internal sealed class Server
     private readonly Random _random;
     private bool _draining;
 
-    public Server(World world, SharedMemory memory, Disks disks, bool plain, Random random)
+    public Server(World world, SharedMemory memory, Disks disks, bool plain, bool wrong, Random random)
     {
         _world = world;
         _random = random;
         _disks = disks;
+        IsWrong = wrong;
         _requests = memory.RequestReader();
         _responses = memory.ResponseWriter();
         _machine = new ServingMachine<DiskQueue, CheckedResponses>(
-            [.. Drive.All.Select(drive => drive.Served())],
+            [.. Drive.All.Select((drive, device) => drive.Served(disks.Sectors(device), wrong ? WrongDisk : RightDisk))],
             OffsetUnit.Sectors,
             (ulong)memory.Buffer.Length,
             (int)Math.Min(_requests.Elements, _responses.Elements),
             Batch,
-            plain ? PeerFeatures.None : PeerFeatures.Agrees | PeerFeatures.Traits,
+            plain ? PeerFeatures.None : PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch,
             new Complaints(NullLogger.Instance, 1),
             new DiskQueue(disks),
             new CheckedResponses(_responses, disks, world));
@@ -40,7 +44,20 @@ internal sealed class Server
         Initialise();
         _machine.BeginSession(resumed: greeting > 0);
         _machine.Accept(greeting);
-        world.Trace.Log($"server: starts");
+        world.Trace.Log($"server: starts{(wrong ? " with a wrong disk" : "")}");
+    }
+
+    /// <summary>Whether somebody has started it with another disk than the one before.</summary>
+    public bool IsWrong { get; }
+
+    /// <summary>Takes note of how large the disks are.</summary>
+    public void LookAtDisks()
+    {
+        for (int device = 0; device < Drive.All.Length; device++)
+        {
+            ulong size = (ulong)_disks.Sectors(device) * Drive.Sector;
+            if (_machine.SizeOf(device) != size) _machine.Resize(device, size);
+        }
     }
 
     /// <summary>Whether it waits for the I/O of a session that is over.</summary>

@@ -27,6 +27,12 @@ internal sealed class Tally
 
     public long ServedAfterHostility { get; set; }
 
+    public long Growths { get; set; }
+
+    public long WrongDisks { get; set; }
+
+    public long WrongDisksRefused { get; set; }
+
     /// <summary>What happened, and how often.</summary>
     public IEnumerable<(string What, ulong Count)> Counts =>
         typeof(Tally).GetProperties().Where(property => property.Name != nameof(Counts)).Select(property => (property.Name, Convert.ToUInt64(property.GetValue(this))));
@@ -45,5 +51,8 @@ internal sealed class Tally
         Replayed += other.Replayed;
         Strikes += other.Strikes;
         ServedAfterHostility += other.ServedAfterHostility;
+        Growths += other.Growths;
+        WrongDisks += other.WrongDisks;
+        WrongDisksRefused += other.WrongDisksRefused;
     }
 }

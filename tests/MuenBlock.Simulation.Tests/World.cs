@@ -47,8 +47,8 @@ internal sealed class World : IDisposable
         _overreaches = _random.Next(4) == 0;
         _hostileFrom = _random.Next(0, 800);
         _hostileTo = _hostile == Side.None ? 0 : _hostileFrom + _random.Next(100, 1_000);
-        int elements = _random.Next(5, 17);
-        int slots = _random.Next(3, elements + 1);
+        int elements = _random.Next(3, 15) + Client.Questions;
+        int slots = _random.Next(3, elements - Client.Questions + 1);
         Measures = measures && !traced;
         _memory = new SharedMemory(elements, slots * Kernel.SlotSize);
         _vandal = new Vandal(_random, _memory, _hostile, _overreaches);
@@ -73,12 +73,20 @@ internal sealed class World : IDisposable
 
     public Tally Tally { get; } = new();
 
+    /// <summary>Whether a client finds in the devices' records which disks they were made of.</summary>
+    public bool HasRecords => !_plainServer;
+
+    public int SectorsOf(int device) => _disks.Sectors(device);
+
+    /// <summary>Whether every device is as large as its disk.</summary>
+    private bool Grown => Enumerable.Range(0, Drive.All.Length).All(device => _kernel.Promised(device) == _disks.Sectors(device));
+
     public ulong NewEpoch() => (ulong)_random.NextInt64(1, long.MaxValue);
 
     public void Run()
     {
         int issued = 0;
-        for (int step = 0; issued < Ios || _kernel.UnderWay > 0 || step <= _hostileTo || !Trusting; step++)
+        for (int step = 0; issued < Ios || _kernel.UnderWay > 0 || step <= _hostileTo || !Trusting || !Grown; step++)
         {
             Trace.Step = step;
             Invariants.I8_everything_ends(step, _kernel.UnderWay);
@@ -111,6 +119,9 @@ internal sealed class World : IDisposable
                     break;
                 case 3 when troubled && _random.Next(1000) < _deaths:
                     _pause = _random.Next(LongestPause);
+                    break;
+                case 4 when _random.Next(60) == 0:
+                    Grow(troubled);
                     break;
                 case < 6:
                     StepClient();
@@ -148,6 +159,7 @@ internal sealed class World : IDisposable
         _server?.Check();
         _client?.Check();
         _memory.Check();
+        if (Trusting && _server is not null) Invariants.I3_a_wrong_disk_is_not_touched(_server.IsWrong, _disks.UnderWay);
         if (Trusting && _client?.Refusal is { } rule) throw new XunitException($"I3: an honest server was refused: {rule}");
     }
 
@@ -161,13 +173,30 @@ internal sealed class World : IDisposable
         if (parts < WholeStep) KillClient();
     }
 
+    /// <summary>A disk grows, or somebody asks whether one has: a server that tells nobody has to be asked.</summary>
+    private void Grow(bool troubled)
+    {
+        if (troubled && _disks.Grow(_random.Next(Drive.All.Length))) Tally.Growths++;
+        if (_random.Next(2) == 0) _server?.LookAtDisks();
+        else if (_plainServer || (troubled && _random.Next(2) == 0)) _client?.AskSizes(_now);
+    }
+
     private void StepServer()
     {
         if (_server is null)
         {
             // Its predecessor's last I/O holds the locks.
             if (_disks.Haunted) return;
-            _server = new Server(this, _memory, _disks, _plainServer, _random);
+            bool wrong = !_plainServer && _random.Next(20) == 0;
+            if (wrong) Tally.WrongDisks++;
+            _server = new Server(this, _memory, _disks, _plainServer, wrong, _random);
+        }
+
+        // Whoever started a server with a wrong disk sees that nothing works.
+        if (_server.IsWrong && _random.Next(100) == 0)
+        {
+            KillServer();
+            return;
         }
 
         int parts = Parts();

@@ -89,7 +89,11 @@ public sealed class DeviceRecordTests : IDisposable
               "deviceIndex": 2,
               "logFile": null,
               "options": "--spin 50",
-              "started": "2026-01-02T03:04:05+00:00"
+              "started": "2026-01-02T03:04:05+00:00",
+              "eventDirectory": "/events",
+              "disk": "00000000000000ab",
+              "sizeAsked": null,
+              "serverSize": 0
             }
             """;
         Assert.Equal(expected, text);
@@ -129,6 +133,23 @@ public sealed class DeviceRecordTests : IDisposable
     }
 
     [Theory]
+    [InlineData(null, 0ul)]
+    [InlineData("", 0ul)]
+    [InlineData("-1", 0ul)]
+    [InlineData("12345678123456781", 0ul)]
+    [InlineData("ffffffffffffffff", ulong.MaxValue)]
+    [InlineData("ab", 0xabul)]
+    public void A_disk_that_is_not_a_number_is_not_known(string? text, ulong number) => Assert.Equal(number, (Example(4) with { Disk = text }).DiskNumber);
+
+    [Fact]
+    public void A_record_of_a_program_that_knew_less_is_read()
+    {
+        string text = Encoding.UTF8.GetString(Save(Example(4), out string file));
+        File.WriteAllText(file, text[..text.IndexOf(",\n  \"eventDirectory\"", StringComparison.Ordinal)] + "}");
+        Assert.Equal(Example(4) with { EventDirectory = null, Disk = null }, DeviceRecord.TryLoad(4, Folder));
+    }
+
+    [Theory]
     [InlineData("/run/muenblock/server-12.log", true)]
     [InlineData("/run/muenblock/mine.log", false)]
     [InlineData("/run/muenblock/server-12.log.old", false)]
@@ -155,5 +176,7 @@ public sealed class DeviceRecordTests : IDisposable
         LogFile = log,
         Options = "--spin 50",
         Started = new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.Zero),
+        EventDirectory = "/events",
+        Disk = DeviceRecord.FormatDisk(0xab),
     };
 }

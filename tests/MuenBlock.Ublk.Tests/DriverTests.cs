@@ -263,6 +263,8 @@ public sealed class DriverTests : IDisposable
 
         public bool TryKillServer(int id, int pid) => false;
 
+        public bool TryAskServer(int id, int pid) => false;
+
         public bool IsEnding(int pid) => true;
 
         public bool HasServer(int id) => machine.HasServer(id);

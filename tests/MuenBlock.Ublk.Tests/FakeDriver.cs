@@ -111,6 +111,11 @@ internal sealed class FakeDriver
                 device.State = DeviceState.Live;
                 device.ServerPid = (int)command.Argument;
                 break;
+            case UblkCommands.UpdateSize:
+                DeviceParameters parameters = Parameters.GetValueOrDefault(id);
+                parameters.Basic.DeviceSectors = command.Argument;
+                Parameters[id] = parameters;
+                return 0;
             case UblkCommands.QuiesceDevice:
                 device.State = DeviceState.Quiesced;
                 break;

@@ -55,6 +55,16 @@ internal sealed class FakeMachine(FakeDriver driver) : IRemovalMachine
         return true;
     }
 
+    /// <summary>Told of a server that is asked for its disk's size.</summary>
+    public Action<int> Asked { get; set; } = _ => { };
+
+    public bool TryAskServer(int id, int pid)
+    {
+        if (!Servers.Contains(id)) return false;
+        Asked(id);
+        return true;
+    }
+
     public bool HasServer(int id) => Servers.Contains(id);
 
     public bool HasNodes(int id) => false;

@@ -22,6 +22,7 @@ public sealed class HostileServerProperties
     private sealed class World : ISessionEvents
     {
         private readonly Random _random;
+        private readonly PeerFeatures _features;
         private readonly List<Request> _sent = [];
         private readonly Dictionary<uint, (RequestKind Kind, uint Length)> _submitted = [];
         private readonly SessionMachine<Requests, Completions> _session;
@@ -30,6 +31,7 @@ public sealed class HostileServerProperties
         public World(int seed)
         {
             _random = new Random(seed);
+            _features = _random.Next(2) == 0 ? PeerFeatures.None : PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch;
             _session = new SessionMachine<Requests, Completions>(OffsetUnit.Sectors, PeerFeatures.Agrees, seed, this, new Requests(this), new Completions(this));
         }
 
@@ -53,14 +55,17 @@ public sealed class HostileServerProperties
                     case 10 when _random.Next(8) == 0:
                         _session.ServerLeft();
                         break;
+                    case 11 when _random.Next(4) == 0:
+                        _session.AskSizes(_now);
+                        break;
                     default:
                         _session.Tick(_now += _random.Next(3000));
                         break;
                 }
 
-                // I1: a channel of so many packets, and one question, never overruns.
+                // I1: a channel of so many packets, and those of the questions, never overruns.
                 Assert.InRange(_session.Count, 0, Slots);
-                Assert.True(_sent.Count <= Slots + 1, $"{_sent.Count} requests unanswered");
+                Assert.True(_sent.Count <= Slots + SessionMachine<Requests, Completions>.Questions, $"{_sent.Count} requests unanswered");
             }
 
             Greet();
@@ -92,9 +97,11 @@ public sealed class HostileServerProperties
                 Answer(request, request.Kind switch
                 {
                     RequestKind.MaxDevices => 1,
-                    RequestKind.MediaBlocks => Blocks,
+                    RequestKind.MediaBlocks => Math.Max(Blocks, _session.Devices.Length == 0 ? 0 : _session.Devices[0].Blocks),
                     RequestKind.BlockLength => 512,
                     RequestKind.MaxBlocksCount => 256,
+                    RequestKind.Features => (ulong)_features,
+                    RequestKind.Identity => _session.Devices.Length == 0 ? 1 : _session.Devices[0].Identity,
                     _ => 0,
                 });
             }

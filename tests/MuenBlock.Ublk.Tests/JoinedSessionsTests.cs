@@ -10,7 +10,8 @@ namespace MuenBlock.Ublk.Tests;
 public sealed class JoinedSessionsTests
 {
     private const int Eio = -5;
-    private const ulong Disk = 7;
+    private const ulong GoodBlocks = 1000; // of SessionTests.World
+    private const ulong Disk = 6; // not for good, so that a session may meet another one
     private const ulong OtherDisk = 8;
 
     private static readonly Patience s_failing = new(Fail: 8_000, Warn: long.MaxValue);
@@ -25,15 +26,6 @@ public sealed class JoinedSessionsTests
         _second = new World(s_failing, joined[1]);
         _first.GreetWithDisk(Disk);
         _second.GreetWithDisk(Disk);
-    }
-
-    [Fact]
-    public void Joined_sessions_ask_which_disk_it_is_and_a_single_one_does_not()
-    {
-        Assert.Equal(Disk, Assert.Single(_first.Session.Devices.ToArray()).Identity);
-        var alone = new World();
-        alone.GreetWithDisk(Disk);
-        Assert.Equal(0ul, Assert.Single(alone.Session.Devices.ToArray()).Identity);
     }
 
     [Theory]
@@ -130,6 +122,57 @@ public sealed class JoinedSessionsTests
     }
 
     [Fact]
+    public void A_server_that_comes_back_with_a_disk_that_is_another_for_good_waits_whatever_the_others_have()
+    {
+        var joined = new JoinedSessions([1, 2]);
+        World[] worlds = [.. Enumerable.Range(0, 2).Select(i => new World(joined: joined[i]))];
+        foreach (World world in worlds) Greet(world, 11, GoodBlocks);
+        worlds[1].Session.ServerLeft();
+        Write(worlds[0], 1);
+        Greet(worlds[0], 13, GoodBlocks);
+        Assert.Equal(SessionState.Waiting, worlds[0].Session.State);
+        Assert.StartsWith("DisksStayTheSame", Assert.Single(worlds[0].Told), StringComparison.Ordinal);
+
+        // The other one, whose disk is the right one, does not wait for it.
+        Greet(worlds[1], 11, GoodBlocks);
+        Assert.Equal(SessionState.Ready, worlds[1].Session.State);
+        Assert.Empty(worlds[0].Completed);
+        Greet(worlds[0], 11, GoodBlocks);
+        Assert.Equal(SessionState.Ready, worlds[0].Session.State);
+        Assert.Contains(worlds[0].Sent, request => request.Kind == RequestKind.Write);
+    }
+
+    [Fact]
+    public void What_a_server_says_of_sizes_counts_once_its_disk_is_that_of_the_others()
+    {
+        Greet(_first, OtherDisk, GoodBlocks * 2);
+        Assert.Equal(SessionState.Greeting, _first.Session.State);
+        Assert.Contains(_first.Told, rule => rule.StartsWith("JoinedConnectionsLeadToTheSameDisks", StringComparison.Ordinal));
+        Assert.Equal(GoodBlocks, _first.Session.Devices[0].Blocks);
+        Assert.DoesNotContain("device 0 has 2000 blocks", _first.Told);
+        _second.Session.ServerLeft();
+        _first.Session.Tick(SessionMachine<World.Requests, World.Completions>.OthersMilliseconds);
+        Assert.Equal(SessionState.Ready, _first.Session.State);
+        Assert.Equal(GoodBlocks * 2, _first.Session.Devices[0].Blocks);
+        Assert.Contains("device 0 has 2000 blocks", _first.Told);
+    }
+
+    [Fact]
+    public void A_joined_device_is_as_large_as_the_smallest_of_the_sizes_on_its_connections()
+    {
+        var device = new DeviceGeometry(1000, 512, 256, DeviceTraits.Known);
+        Assert.Equal(1000ul, JoinedDevices.Common([device with { Blocks = 2000 }, device]).Blocks);
+        Assert.Equal(1500ul, JoinedDevices.Common([device with { Blocks = 2000 }, device with { Blocks = 1500 }]).Blocks);
+        Assert.Equal(11ul, JoinedDevices.Common([device with { Identity = 11, Blocks = 2000 }, device]).Identity);
+
+        // One that is added or taken over in the middle of it, where it is certain that it is one disk.
+        DeviceGeometry known = device with { Identity = 11 };
+        Assert.Equal([known], JoinedDevices.Meet([(1, [known with { Blocks = 2000 }]), (2, [known])]));
+        Assert.Throws<ProgramException>(() => JoinedDevices.Meet([(1, [known with { Blocks = 2000 }]), (2, [device])]));
+        Assert.Throws<ProgramException>(() => JoinedDevices.Meet([(1, [known with { Blocks = 0 }]), (2, [known])]));
+    }
+
+    [Fact]
     public void Two_disks_are_not_joined_and_what_servers_do_not_tell_is_not_held_against_them()
     {
         var joined = new JoinedSessions([1, 2, 3]);
@@ -161,6 +204,24 @@ public sealed class JoinedSessionsTests
         Write(_first, 1);
         Look(_first, 9_000);
         Assert.Equal([(1u, Eio)], _first.Completed);
+    }
+
+    private static void Greet(World world, ulong disk, ulong blocks)
+    {
+        world.Session.ServerAppeared(0);
+        for (int i = 0; i < 32 && world.Session.State == SessionState.Greeting && world.Sent.Count > 0; i++)
+        {
+            Request request = world.Sent[0];
+            world.Sent.RemoveAt(0);
+            world.Answer(request, request.Kind switch
+            {
+                RequestKind.Features => (ulong)(PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch),
+                RequestKind.Watch => 1,
+                RequestKind.Identity => disk,
+                RequestKind.MediaBlocks => blocks,
+                _ => World.GoodAnswer(request.Kind),
+            });
+        }
     }
 
     private static void Write(World world, uint slot) => world.Session.Submit(slot, RequestKind.Write, 0, slot * 4096ul, 4096);

@@ -43,6 +43,18 @@ public sealed class RemovalMachineTests : IDisposable
         Assert.Null(ServerProcess.StartTime(new SystemFiles(_files.Root), 13));
     }
 
+    [Theory]
+    [InlineData("0000000000000200", true)]
+    [InlineData("fffffffffffffdff", false)]
+    [InlineData("", false)]
+    public void A_server_that_would_be_ended_by_the_signal_that_asks_it_is_not_asked(string caught, bool notes)
+    {
+        const int lookNow = 10; // SIGUSR1
+        _files.Write("/proc/12/status", $"Name:\ta\nSigIgn:\tffffffffffffffff\nSigCgt:\t{caught}\n");
+        Assert.Equal(notes, ServerProcess.Notes(new SystemFiles(_files.Root), 12, lookNow));
+        Assert.False(ServerProcess.Notes(new SystemFiles(_files.Root), 13, lookNow));
+    }
+
     [Fact]
     public void A_process_that_does_not_have_the_device_open_is_not_killed()
     {

@@ -383,11 +383,12 @@ public sealed class SessionTests
         public const int SlotSize = 8192;
         public const int Slots = 16;
 
-        public World(Patience? patience = null, JoinedSessions.Member? joined = null)
+        public World(Patience? patience = null, JoinedSessions.Member? joined = null, bool grows = true)
         {
             Session = new SessionMachine<Requests, Completions>(OffsetUnit.Sectors, PeerFeatures.Agrees, 42, this, new Requests(this), new Completions(this), joined)
             {
                 Patience = patience ?? Patience.Endless,
+                Grows = grows,
             };
             Session.Prepare(Slots, SlotSize);
         }
@@ -446,14 +447,16 @@ public sealed class SessionTests
         }
 
         /// <summary>A whole handshake, with one answer that differs.</summary>
-        public void Greet(RequestKind different = RequestKind.None, ulong answer = 0)
+        public void Greet(RequestKind different = RequestKind.None, ulong answer = 0) => Greet(question => question == different ? answer : GoodAnswer(question));
+
+        public void Greet(Func<RequestKind, ulong> answer)
         {
             Session.ServerAppeared(0);
             while (Session.State == SessionState.Greeting)
             {
                 Request request = Sent[0];
                 Sent.RemoveAt(0);
-                Answer(request, request.Kind == different ? answer : GoodAnswer(request.Kind));
+                Answer(request, answer(request.Kind));
             }
         }
 
@@ -476,6 +479,16 @@ public sealed class SessionTests
         }
 
         void ISessionEvents.Refused(string rule) => Refusal = rule;
+
+        void ISessionEvents.OtherDisk(string rule) => Told.Add(rule);
+
+        void ISessionEvents.SizeTold(int device, ulong blocks, string? rule)
+        {
+            // Not each time that it is as before.
+            if (blocks != Blocks) Told.Add(rule ?? $"device {device} has {blocks} blocks");
+        }
+
+        void ISessionEvents.SizesAsked(bool complete) => Told.Add($"asked: {complete}");
 
         void ISessionEvents.NoAnswer(RequestKind question, ushort device) => Unanswered.Add(question);
 

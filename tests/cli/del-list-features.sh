@@ -31,6 +31,12 @@ row 2 "Required argument missing" muenblock-ublk upgrade
 row 2 "'x' is no ublk block device" muenblock-ublk upgrade x
 row 2 "'1'" muenblock-ublk upgrade 0 1
 row 2 "'--foreground'" muenblock-ublk upgrade 0 --foreground
+row 2 "'perhaps'" muenblock-ublk upgrade 0 --other-disk=perhaps
+row 2 "Required argument missing" muenblock-ublk resize
+row 2 "'x' is no ublk block device" muenblock-ublk resize x
+row 2 "'1'" muenblock-ublk resize 0 1
+row 2 "'67108864'" muenblock-ublk resize 0 67108864
+row 2 "'--size'" muenblock-ublk resize 0 --size
 
 row 2 "'surplus'" muenblock-ublk list surplus
 row 2 "'--frobnicate'" muenblock-ublk list --frobnicate

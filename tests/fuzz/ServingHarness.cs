@@ -63,7 +63,7 @@ internal static class ServingHarness
                 BufferLength,
                 Capacity,
                 Batch,
-                PeerFeatures.Agrees | PeerFeatures.Traits,
+                PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Watch,
                 new Complaints(NullLogger.Instance, 1),
                 new Queue(_disks),
                 new Answers(this))
@@ -92,6 +92,7 @@ internal static class ServingHarness
                     case 10:
                         _machine.Now += script.UInt16();
                         _machine.Watch();
+                        if (_machine.Now % 4 == 0) Grow();
                         break;
                     default:
                         if (_disks.Pending > 0) _disks.End(script.Below(_disks.Pending), AnyResult(ref script), _machine.Complete);
@@ -114,9 +115,19 @@ internal static class ServingHarness
                 Check();
             }
 
+            Grow();
             Rules.Require(_machine.UnderWay == 0, "in the end nothing is under way");
             Rules.Require(_asked.Count == 0, $"{_asked.Count} requests were not answered");
             foreach (ServedDevice device in _devices) Rules.Require(device is { WaitingSyncs: -1, Writes: 0 }, "in the end no Sync and no write is left");
+        }
+
+        /// <summary>The first disk grows. While requests wait in the machine nobody can say which of them that is in time for.</summary>
+        private void Grow()
+        {
+            if (_machine.Inbox.IsEmpty) return;
+            ulong size = Math.Min(_devices[0].Size + 4096, 1 << 20);
+            _machine.Resize(0, size);
+            Rules.Require(!_asked.Exists(asked => asked.Request.Kind == RequestKind.Watch && asked.Request.Device < _devices.Length), "who watches is told of a size that changes");
         }
 
         private void Ask(Request request)
@@ -224,6 +235,9 @@ internal static class ServingHarness
                     Rules.Require(succeeds && _machine.UnderWay == 0 && _disks.Pending == 0, "a Reset is answered when nothing is under way");
                     _open = true;
                     break;
+                case RequestKind.Watch when request.Device < _devices.Length:
+                    Rules.Require(!succeeds, "changes are counted from 1");
+                    break;
                 default:
                     break;
             }
@@ -248,6 +262,7 @@ internal static class ServingHarness
             request.DeviceOffset = (shape & 8) == 0 ? (ulong)script.Below(9) * block : script.UInt64();
             request.BufferOffset = (shape & 16) == 0 ? (ulong)script.Below(17) * block : script.UInt64();
             if ((shape & 32) != 0) request.Length = 512;
+            if ((shape & 65) == 64 && request.Kind == RequestKind.GetSmart) request = request with { Kind = RequestKind.Watch, Length = request.Length % 8 };
             if ((shape & 8) == 0 && _unit == OffsetUnit.Sectors) request.DeviceOffset /= 512;
             return request;
         }

@@ -13,6 +13,7 @@ internal static class SessionHarness
     private const ulong SlotSize = 8192;
     private const ulong Blocks = 1000;
     private const uint Question = 0xffff; // the slot of a question's tag
+    private const uint Watch = 0xfffe; // and of a Watch's
 
     public static void Run(ReadOnlySpan<byte> input)
     {
@@ -37,7 +38,10 @@ internal static class SessionHarness
         private readonly OffsetUnit _unit;
         private readonly SessionMachine<Requests, Completions> _session;
         private readonly List<Request> _sent = [];
+        private readonly PeerFeatures _features;
         private Request _question;
+        private Request _watch; // None while there is none
+        private ulong _promised;
         private long _now;
         private int _ended;
         private int _submitted;
@@ -48,7 +52,9 @@ internal static class SessionHarness
             _session = new SessionMachine<Requests, Completions>(_unit, PeerFeatures.Agrees, seed << 24, this, new Requests(this), new Completions(this))
             {
                 Patience = (kind & 2) == 0 ? Patience.Endless : new Patience(1_000, 300),
+                Grows = (kind & 8) == 0,
             };
+            _features = (kind & 4) == 0 ? PeerFeatures.None : PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch;
         }
 
         public void Run(Input script)
@@ -70,6 +76,10 @@ internal static class SessionHarness
                         break;
                     case 11:
                         Receive(Answer(_question, Truth(_question.Kind)));
+                        break;
+                    case 14:
+                        if (script.Below(2) == 0) _session.AskSizes(_now);
+                        else if (_watch.Kind != RequestKind.None) Receive(Answer(_watch, script.UInt64()));
                         break;
                     case 12:
                         _session.ServerAppeared(_now);
@@ -116,7 +126,7 @@ internal static class SessionHarness
             _session.ServerAppeared(_now);
             for (int i = 0; _session.State == SessionState.Greeting; i++)
             {
-                const int more = 8;
+                const int more = 10;
                 Rules.Require(i < more, "a handshake ends");
                 Receive(Answer(_question, Truth(_question.Kind)));
             }
@@ -136,6 +146,10 @@ internal static class SessionHarness
             int busy = _places.Count(place => place.Kind != RequestKind.None);
             Rules.Require(_session.Count == busy, $"{busy} I/Os have not ended, and {_session.Count} are counted");
             Rules.Require(_sent.Count <= Slots, "no more is unanswered than the channel holds");
+            foreach (DeviceGeometry device in _session.Devices) Rules.Require(device.Blocks == 0 || device.Size is > 0 and <= long.MaxValue, "a size is one that Linux can count");
+            if (_session.Devices.Length == 0) return;
+            Rules.Require(_session.Devices[0].Blocks >= _promised, "a device does not shrink");
+            _promised = _session.Devices[0].Blocks;
         }
 
         private void Submit(ref Input script)
@@ -162,6 +176,7 @@ internal static class SessionHarness
                 foreach (ref Place place in _places.AsSpan()) place.IsServers = false;
             }
 
+            if (response.Tag == _watch.Tag && response is { Kind: RequestKind.Watch, Device: 0 }) _watch.Kind = RequestKind.None;
             _ = _sent.RemoveAll(request => request.Tag == response.Tag && request.Kind == response.Kind && request.Device == response.Device);
             _session.Receive([response], _now);
         }
@@ -182,8 +197,13 @@ internal static class SessionHarness
         private static Response Answer(in Request request, ulong status) =>
             new() { Kind = request.Kind, Device = request.Device, Tag = request.Tag, Status = status };
 
-        private static ulong Truth(RequestKind question) => question switch
+        private ulong Truth(RequestKind question) => question switch
         {
+            RequestKind.Features => (ulong)_features,
+            RequestKind.Watch => 1,
+
+            // Whatever was said of it first, it is that disk.
+            RequestKind.Identity => _session.Devices.Length == 0 ? 1 : _session.Devices[0].Identity,
             RequestKind.MaxDevices => 1,
             RequestKind.MediaBlocks => Blocks,
             RequestKind.BlockLength => 512,
@@ -198,6 +218,13 @@ internal static class SessionHarness
             {
                 Rules.Require(request.Tag != _question.Tag, "a question has a tag of its own");
                 _question = request;
+                return;
+            }
+
+            if (slot == Watch)
+            {
+                Rules.Require(_watch.Kind == RequestKind.None && request.Tag != _watch.Tag, "there is one Watch at a time, with a tag of its own");
+                _watch = request;
                 return;
             }
 
@@ -233,7 +260,11 @@ internal static class SessionHarness
         {
             public void Send(in Request request) => world.CheckSent(request);
 
-            public void Restart() => world._sent.Clear();
+            public void Restart()
+            {
+                world._sent.Clear();
+                world._watch.Kind = RequestKind.None;
+            }
         }
 
         private readonly struct Completions(World world) : IBlockCompletions

@@ -113,14 +113,21 @@ _nothing_else_was_harmed() {
 }
 
 a_server_that_comes_back_as_another_costs_its_own_connection_and_nothing_else() {
-    local server serving memory load
+    local server serving memory load lines
     _with_a_hostile_server
     _misdeed shrink 'rule SizeDoesNotShrink: device 0 has 65536 blocks instead of 131072'
     _misdeed block-length 'rule BlockLengthStaysTheSame'
     _misdeed no-devices 'rule ResetSucceeds: status 1'
     _misdeed same-epoch,many-devices 'rule DevicesAreFrom1To256: 65536'
-    _misdeed grow,inactive 'the server is gone'
+    _misdeed inactive 'the server is gone'
     _misdeed epoch-flips
+
+    # Last, as a device keeps the size that it once had: the server as it was is refused from then on.
+    lines=$(wc -l <"$CLIENT_LOG")
+    _order grow
+    wait_for 10 _says "$lines" '/dev/ublkb0: has grown from 67108864 to 134217728 bytes'
+    _order ''
+    wait_for 10 _says "$lines" 'rule SizeDoesNotShrink: device 0 has 131072 blocks instead of 262144'
     _nothing_else_was_harmed
 }
 

@@ -112,7 +112,7 @@ a_medium_error_reaches_the_application_as_one() {
 
 a_disk_that_vanishes_fails_and_its_successor_is_found_by_the_next_backend() {
     local disk neighbour
-    _scsi_disk
+    _scsi_disk vpd_use_hostno=0    # so that it is called the same when it comes back
     _with_a_neighbour "$disk"
     _write_at "${devices[0]}" 5
     echo 1 >"/sys/block/${disk##*/}/device/delete"
@@ -121,7 +121,7 @@ a_disk_that_vanishes_fails_and_its_successor_is_found_by_the_next_backend() {
     _neighbour_is_well
     stop_backend
     modprobe -r scsi_debug
-    _scsi_disk
+    _scsi_disk vpd_use_hostno=0
     start_backend --conn $CONN --device "$disk:1,$RAM2:1"
     verify "${devices[0]}" again --rw=randrw --bs=4k --size=4M
     leave_nothing

@@ -164,6 +164,62 @@ a_smaller_disk_is_not_taken_over() {
     cmp -n 4096 payload /dev/ublkb0
 }
 
+# An ordinary file in place of an event, which nobody waits for: that both servers write to it is seen in their log.
+the_folder_of_events_is_kept_for_a_successor() {
+    mkdir events
+    touch events/request1
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN --event-dir events
+    kill_client
+    recover 0 >/dev/null
+    equal "$WORK/events" "$(jq -r .eventDirectory /run/muenblock/ublkb0.json)" 'the folder in the record'
+    equal 2 "$(grep -c "wakes its peer by the event $WORK/events/request1" "$CLIENT_LOG")" 'how many servers use the event there'
+
+    # One that is gone does not keep a device from being served.
+    kill_client
+    rm -r events
+    recover 0 >/dev/null
+    dd if=/dev/ublkb0 of=/dev/null bs=4k count=1 iflag=direct status=none
+}
+
+# Whatever an add has made before it was killed is listed as ours, and either goes on with another server or can be removed. Not on stable: Linux 6.12
+# reads the partition table in START_DEV, under the device's lock. Without a server that read never ends, and no server gets the lock.
+what_an_add_leaves_that_is_killed_at_any_moment_is_listed_and_adopted_or_removed() {
+    local moment started took id adopted=0 removed=0
+    start_backend --conn $CONN --device $RAM:1,$RAM2:1
+
+    # The first one tells how long it takes here. Then when there is a character device, a block device, and at sevenths of that time.
+    for moment in printed ublkc0 ublkb0 2 4 5 6; do
+        started=${EPOCHREALTIME/[.,]/}
+        muenblock-ublk add --conn $CONN --region-dir "$REGIONS" --foreground >printed 2>&1 &
+        case $moment in
+            printed)
+                wait_for 60 grep -q /dev/ublkb1 printed
+                took=$((${EPOCHREALTIME/[.,]/} - started))
+                ;;
+            ublk*) wait_for 60 test -e /dev/$moment ;;
+            *) sleep "$((took * moment / 7 / 1000))e-3" ;;
+        esac
+        kill -KILL $!
+        wait $! 2>/dev/null || true
+        equal '' "$(muenblock-ublk list --json | jq -r '.devices[] | select(.ours | not) | .path')" 'devices that are not known as ours'
+        for id in $(muenblock-ublk list --json | jq '.devices[].id'); do
+            if recover "$id" --conn $CONN --region-dir "$REGIONS" >/dev/null 2>&1; then
+                adopted=$((adopted + 1))
+                break    # and the other device of the connection, if there is one that can be
+            fi
+        done
+        for id in $(muenblock-ublk list --json | jq '.devices[] | select(.state != "live") | .id'); do
+            timeout 60 muenblock-ublk del "$id" >/dev/null
+            removed=$((removed + 1))
+        done
+        del --all
+        equal '' "$(traces)" "what is left of an add that was killed at $moment"
+    done
+    echo "$adopted were adopted, $removed removed"
+    ((adopted > 0)) || fail 'no device could be adopted: the test proves nothing'
+}
+
 a_second_sigterm_leaves_the_device_and_recover_takes_it_over() {
     local load server
     start_backend --conn $CONN --device $RAM:1
