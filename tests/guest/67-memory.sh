@@ -2,12 +2,13 @@
 # The machine writes to the device because it is short of memory: its server must not wait for any.
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
-readonly _HOG_MIB=200 _LEFT_MIB=120
-_swapped_out() { awk '$1 == "pswpout" { print $2 }' /proc/vmstat; }
-_available_mib() { awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo; }
+readonly _HOG_MIB=120 _LIMIT_MIB=60 _GROUP=/sys/fs/cgroup/short
+readonly _FAULTS_MAX=8    # a thread's own, such as for a page of its stack; a region that is met page by page has hundreds
 
-# Huge pages that nobody uses take the memory away without being written to, which would take an emulated machine long.
-_take_memory() { echo $((($(_available_mib) - _LEFT_MIB) / 2)) >/proc/sys/vm/nr_hugepages; }
+_swapped_out() { awk '$1 == "pswpout" { print $2 }' /proc/vmstat; }
+
+# Page faults of the thread that serves a connection: each may ask for memory.
+_faults() { awk '/\(connection/ { sub(/.*\) /, ""); print $8 + $10 }' "/proc/$1/task"/*/stat; }
 
 _is_protected() {    # PID OOM-SCORE
     local flusher=$((0x00180000)) flags task    # PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE, linux/sched.h
@@ -22,8 +23,8 @@ _is_protected() {    # PID OOM-SCORE
     fail "process $1 has no thread of a connection"
 }
 
-swap_on_a_device_holds_what_is_written_with_no_memory_left() {
-    local before written pid server
+swap_on_a_device_holds_what_is_written_and_its_servers_ask_for_no_memory() {
+    local before written pid server met faults=()
     start_backend --conn $CONN --device $DISK:1
     add --conn $CONN
     server=$(servers)
@@ -34,15 +35,29 @@ swap_on_a_device_holds_what_is_written_with_no_memory_left() {
     mkswap "${devices[0]}" >/dev/null
     swapon "${devices[0]}"
     before=$(_swapped_out)
-    _take_memory
+    for pid in "$server" "$backend"; do faults[pid]=$(_faults "$pid"); done
+
+    # What a group has too much is swapped out, and nobody is killed for it, however slow the machine.
+    echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+    mkdir $_GROUP
+    echo $((_LIMIT_MIB << 20)) >$_GROUP/memory.high
     perl -e '
-        my $pages = $ARGV[0] * 256;
+        my ($pages, $group) = ($ARGV[0] * 256, $ARGV[1]);
+        open my $procs, ">", "$group/cgroup.procs" or die "$group: $!\n";
+        print $procs $$;
+        close $procs or die "$group: $!\n";
         my @memory = map { pack("N", $_) x 1024 } 1 .. $pages;
         for (1 .. $pages) { die "page $_ is wrong\n" if $memory[$_ - 1] ne pack("N", $_) x 1024 }
-    ' $_HOG_MIB
+    ' $_HOG_MIB $_GROUP
+    rmdir $_GROUP
+
     written=$(((($(_swapped_out) - before)) / 256))
-    for pid in "$server" "$backend"; do equal 0 "$(kib_of "$pid" VmSwap)" "what of process $pid was swapped out, in KiB,"; done
-    echo 0 >/proc/sys/vm/nr_hugepages
+    for pid in "$server" "$backend"; do
+        equal 0 "$(kib_of "$pid" VmSwap)" "what of process $pid was swapped out, in KiB,"
+        met=$(($(_faults "$pid") - faults[pid]))
+        echo "process $pid had $met page faults"
+        ((met <= _FAULTS_MAX)) || fail "the thread of process $pid that serves I/O had $met page faults: it asks for memory when there may be none"
+    done
     echo "$written MiB were swapped out"
     ((written >= _HOG_MIB / 4)) || fail "only $written MiB were swapped out: the test proves nothing"
     swapoff "${devices[0]}"
