@@ -2,7 +2,7 @@
 """Makes a table of what bench/side-by-side measured, and pictures where it measured several depths.
 
 usage: bench/report.py RESULTS [DOCUMENT]
-Reads runs.jsonl, counters.jsonl and machine.json in the folder RESULTS; writes table.md and the pictures there. In DOCUMENT the text between
+Reads runs.jsonl, counters.jsonl, failed.jsonl and machine.json in the folder RESULTS; writes table.md and the pictures there. In DOCUMENT the text between
 the lines <!-- side-by-side --> and <!-- /side-by-side --> is replaced by the table, and the pictures are put beside it.
 """
 import json
@@ -23,6 +23,7 @@ TITLES = {
     "write-128k-16": "128k sequential write, 16 deep, MiB/s",
     "read-128k-16-2jobs": "128k sequential read, two jobs, each 16 deep, MiB/s",
     "write-128k-16-2jobs": "128k sequential write, two jobs, each 16 deep, MiB/s",
+    "shared-128k-4": "128k sequential reads by pread of 4 threads, MiB/s",
 }
 NAMES = {
     "disk": "the disk itself",
@@ -38,6 +39,8 @@ NAMES = {
     "muenblock-batch": "**muenblock**, BATCH_IO",
     "muenblock-spin": "**muenblock**, spinning",
     "muenblock-before": "**muenblock**, before the change",
+    "muenblock-shared": "**muenblock**, --app-memory, not copied",
+    "muenblock-copied": "**muenblock**, copied",
     "kublk-2q": "kublk loop, two queues",
     "muenblock-2q": "**muenblock**, two connections joined",
     "muenblock-2q-pinned": "**muenblock**, two connections joined, --cpus auto",
@@ -139,6 +142,9 @@ def main():
     counters = [json.loads(line) for line in (results / "counters.jsonl").read_text().splitlines()] if (results / "counters.jsonl").exists() else []
     verdicts = targets.side_by_side(runs, counters)
     text = (f"Targets, by the default mode unless another is named; in brackets what the best mode gives:\n\n{verdicts}\n" if verdicts else "") + table_of(runs, machine)
+    if (results / "failed.jsonl").exists():
+        failed = [json.loads(line) for line in (results / "failed.jsonl").read_text().splitlines()]
+        text += "".join(f"\nNot measured: {NAMES.get(entry['peer'], entry['peer'])} ({entry['why']}).\n" for entry in failed)
     pictures = []
     for field, unit, name in (("iops", "IOPS", "iops-over-depth.svg"), ("mean_us", "mean latency, µs", "latency-over-depth.svg")):
         if picture(runs, field, unit, results / name):

@@ -1,26 +1,31 @@
 """What the measurements have to show, and whether they do: for bench/report.py and bench/backend-report.py."""
 import statistics
 
-OURS = ("muenblock", "muenblock-batch", "muenblock-spin")
+# Our modes: the first is the one that has to reach the target.
+USUAL = ("muenblock", "muenblock-batch", "muenblock-spin")
+SPINNING = ("muenblock-spin", "muenblock", "muenblock-batch")
+TWO_QUEUES = ("muenblock-2q", "muenblock-2q-pinned")
 TWINS = ("twin", "twin-batch", "twin-spin")
 
-# What it says, the job, what of its runs is compared, with whom, at least or at most, the aim; lower: whether less is better.
+# What it says, the job, what of its runs is compared, which of us, with whom, at least or at most, the aim; lower: whether less is better.
 SIDE_BY_SIDE = [
-    ("4k random read, 64 deep, to the C twin", "read-4k-64", "iops", TWINS, 0.95, 1.1, False),
-    ("4k random write, 64 deep, to the C twin", "write-4k-64", "iops", TWINS, 0.95, 1.1, False),
-    ("4k random read, one at a time, to the C twin", "read-4k-1", "iops", TWINS, 0.95, 1.1, False),
-    ("128k sequential read, to the C twin", "read-128k-16", "mib_s", TWINS, 0.95, 1.1, False),
-    ("128k sequential write, to the C twin", "write-128k-16", "mib_s", TWINS, 0.95, 1.1, False),
-    ("4k random read, 64 deep, to kublk loop", "read-4k-64", "iops", ("kublk",), 0.75, 0.95, False),
-    ("4k random write, 64 deep, to kublk loop", "write-4k-64", "iops", ("kublk",), 0.75, 0.95, False),
-    ("4k random read, 64 deep, to VDUSE", "read-4k-64", "iops", ("vduse",), 1.7, 2.5, False),
-    ("4k random write, 64 deep, to VDUSE", "write-4k-64", "iops", ("vduse",), 1.7, 2.5, False),
-    ("4k random read, 64 deep, to nbd", "read-4k-64", "iops", ("nbd",), 3, 4, False),
-    ("4k random write, 64 deep, to nbd", "write-4k-64", "iops", ("nbd",), 3, 4, False),
-    ("128k sequential read, to kublk loop", "read-128k-16", "mib_s", ("kublk",), 0.85, 1.05, False),
-    ("128k sequential write, to kublk loop", "write-128k-16", "mib_s", ("kublk",), 0.85, 1.05, False),
-    ("latency one at a time, the client may spin, to kublk loop", "read-4k-1", "mean_us", ("kublk",), 1.8, 1.1, True),
-    ("p99.9 at 32 deep, to kublk loop", "read-4k-32", "p999_us", ("kublk",), 2, 1.2, True),
+    ("4k random read, 64 deep, to the C twin", "read-4k-64", "iops", USUAL, TWINS, 0.95, 1.1, False),
+    ("4k random write, 64 deep, to the C twin", "write-4k-64", "iops", USUAL, TWINS, 0.95, 1.1, False),
+    ("4k random read, one at a time, to the C twin", "read-4k-1", "iops", USUAL, TWINS, 0.95, 1.1, False),
+    ("128k sequential read, to the C twin", "read-128k-16", "mib_s", USUAL, TWINS, 0.95, 1.1, False),
+    ("128k sequential write, to the C twin", "write-128k-16", "mib_s", USUAL, TWINS, 0.95, 1.1, False),
+    ("4k random read, 64 deep, to kublk loop", "read-4k-64", "iops", USUAL, ("kublk",), 0.75, 0.95, False),
+    ("4k random write, 64 deep, to kublk loop", "write-4k-64", "iops", USUAL, ("kublk",), 0.75, 0.95, False),
+    ("4k random read, 64 deep, to VDUSE", "read-4k-64", "iops", USUAL, ("vduse",), 1.7, 2.5, False),
+    ("4k random write, 64 deep, to VDUSE", "write-4k-64", "iops", USUAL, ("vduse",), 1.7, 2.5, False),
+    ("4k random read, 64 deep, to nbd", "read-4k-64", "iops", USUAL, ("nbd",), 3, 4, False),
+    ("4k random write, 64 deep, to nbd", "write-4k-64", "iops", USUAL, ("nbd",), 3, 4, False),
+    ("128k sequential read, to kublk loop", "read-128k-16", "mib_s", USUAL, ("kublk",), 0.85, 1.05, False),
+    ("128k sequential write, to kublk loop", "write-128k-16", "mib_s", USUAL, ("kublk",), 0.85, 1.05, False),
+    ("latency one at a time, the client may spin, to kublk loop", "read-4k-1", "mean_us", SPINNING, ("kublk",), 1.8, 1.1, True),
+    ("p99.9 at 32 deep, to kublk loop", "read-4k-32", "p999_us", USUAL, ("kublk",), 2, 1.2, True),
+    ("two queues and two jobs, 128k sequential read, to kublk loop with two queues", "read-128k-16-2jobs", "mib_s", TWO_QUEUES, ("kublk-2q",), 1.0, 1.3, False),
+    ("two queues and two jobs, 128k sequential write, to kublk loop with two queues", "write-128k-16-2jobs", "mib_s", TWO_QUEUES, ("kublk-2q",), 1.0, 1.3, False),
 ]
 
 # What it says, whose line, which mode's, what of it, at most, the aim.
@@ -61,17 +66,17 @@ def side_by_side(runs, counters):
     """The table of targets that a side-by-side measurement decides; "" if it decides none."""
     rounds = [run for run in runs if run["round"] > 0]
     lines = []
-    for text, job, field, others, least, aim, lower in SIDE_BY_SIDE:
+    for text, job, field, modes, others, least, aim, lower in SIDE_BY_SIDE:
         figures = {}
         for run in rounds:
             if run["job"] == job:
                 figures.setdefault(run["peer"], {})[run["round"]] = run[field]
         other = best(others, figures, lower)
-        usual = "muenblock-spin" if "may spin" in text else "muenblock"
+        usual = modes[0]
         mine = ratio(figures.get(usual, {}), figures.get(other, {}))
         if mine is None:
             continue
-        ours = best(OURS, figures, lower)
+        ours = best(modes, figures, lower)
         detail = "" if ours == usual else f" ({ratio(figures[ours], figures[other]):.2f} by {ours})"
         lines.append(line(text, mine, least, aim, lower, detail))
     for text, program, mode, field, most, aim in COUNTERS:
