@@ -1,0 +1,382 @@
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
+using MuenBlock.IoUring;
+using MuenBlock.Protocol.Channels;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
+using MuenBlock.Protocol.Signals;
+using MuenBlock.Ublk.Control;
+using MuenBlock.Ublk.Session;
+
+namespace MuenBlock.Ublk.Queues;
+
+/// <content>Its loop: collect what the kernel wants, publish, collect answers, submit, sleep.</content>
+internal sealed partial class ConnectionThread
+{
+    /// <summary>What the thread works with: made by it, used by it alone.</summary>
+    private sealed partial class Loop
+    {
+        // Large enough that a batch pays for its system call many times, small enough that a peer does not wait for the whole of a deep queue.
+        private const int Batch = 64;
+
+        // More I/Os in flight than this keep both ends busy without looking.
+        private const int FewInFlight = 4;
+
+        // So few entries are worth no call of their own: they go out with the one that sleeps.
+        private const uint FewQueued = 4;
+
+        // Servers come and go by the hand of an operator; what comes more often than this is a server gone wrong.
+        private const int ServerLinesInMinute = 60;
+
+        private const int StrayLinesInMinute = 10; // enough to see what is wrong
+        private const long LookMilliseconds = 1_000;
+        private const int SectorShift = 9;
+        private const int Efault = 14; // asm-generic/errno-base.h
+        private const ulong OwnSlot = SessionMachine<ChannelRequests, ForwardedCompletions>.OwnSlot;
+        private const int Enodev = 19; // UBLK_IO_RES_ABORT, linux/ublk_cmd.h
+
+        private readonly ConnectionThread _owner;
+        private readonly ILogger _log;
+        private readonly uint _id;
+        private readonly Ring _ring;
+        private readonly ChannelWriter<Request> _requests;
+        private readonly ChannelReader<Response> _responses;
+        private readonly PeerSignal<Response, Request> _signal;
+        private readonly Response[] _inbox = new Response[Batch];
+        private readonly DeviceFiles _files;
+        private readonly LateCompletions _completions = new();
+        private readonly SessionMachine<ChannelRequests, ForwardedCompletions> _session;
+        private DeviceQueue[] _queues = [];
+        private QueueCommands _commands;
+        private readonly AllocationMeter _meter = new();
+        private readonly PathMeter _path;
+        private readonly LineBudget _budget;
+        private readonly LineBudget _strayBudget;
+        private readonly StallLog _stalls;
+        private ulong _ios;
+        private ulong _copies;
+        private ulong _shared;
+        private BufferLayout? _layout;
+        private int _depth = 1;
+        private int _open;
+        private bool _assigned;
+        private bool _lost;
+        private bool _looked;
+        private long _nextLook;
+        private long _nextNews;
+        private bool _unanswered;
+        private unsafe byte* _elsewhere;
+
+        public unsafe Loop(ConnectionThread owner, Ring ring, SignalWays ways)
+        {
+            ConnectionRegions regions = owner._regions;
+            _owner = owner;
+            _log = owner._log;
+            _id = regions.Name.Id;
+            _budget = new LineBudget(_log, $"connection {_id}, the server's coming and going", ServerLinesInMinute);
+            _strayBudget = new LineBudget(_log, $"connection {_id}, responses that nobody asked for", StrayLinesInMinute);
+            _stalls = new StallLog(_log, _id, DescribePeer);
+            _ring = ring;
+            _path = new PathMeter(ring);
+            _files = new DeviceFiles(ring);
+            _requests = new ChannelWriter<Request>(regions.Request.Memory, regions.Request.Length, regions.Name.RequestProtocol);
+            _responses = new ChannelReader<Response>(regions.Response.Memory, regions.Response.Length, regions.Name.ResponseProtocol);
+            _signal = new PeerSignal<Response, Request>(ring, _responses, _requests, ways, owner._options.Wait, owner._options.Spin);
+            _session = new SessionMachine<ChannelRequests, ForwardedCompletions>(
+                owner._options.OffsetUnit,
+                PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch | ways.Wakes,
+                (int)Epoch.New(),
+                this,
+                new ChannelRequests(_requests, _signal),
+                new ForwardedCompletions(_completions),
+                owner._joined)
+            {
+                Patience = owner._options.Patience,
+                Grows = owner.Grows,
+                KnowsDisks = owner.KnowsDisks,
+            };
+            uint packets = Math.Min(_requests.Elements, _responses.Elements);
+            owner.MostInFlight = packets - Math.Min(packets, SessionMachine<ChannelRequests, ForwardedCompletions>.Questions);
+            owner._responses = _responses;
+        }
+
+        public void Run()
+        {
+            _ring.RegisterSelf();
+            _owner._control.Arm(_ring, ControlCompletion);
+            LogSignals(_log, _id, _signal.Waiting, _signal.Waking);
+            _signal.Initialise();
+
+            while (!Ended)
+            {
+                long now = Environment.TickCount64;
+                _session.Now = now;
+
+                // Requests go out before the next submission, so that the server works on them meanwhile.
+                bool worked = CollectCompletions();
+                if (_requests.Open > 0) _signal.Publish();
+                if (_lost || _owner._regions.All.Lost is not null) LookAfterRegions();
+                else if (now >= _nextLook) LookAtRequests(now);
+                worked |= !_lost && CollectResponses(now);
+                _session.Tick(now);
+                if (_requests.Open > 0) _signal.Publish();
+
+                // With little to submit and nothing to collect, submitting and sleeping are one call.
+                int atOnce = _commands.Flush();
+                bool few = _session.Count <= FewInFlight;
+                bool fuses = few || (_ring.Queued <= FewQueued && !_responses.HasNews);
+                if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
+                else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(!_lost && _session.ExpectsAnswer, few, UntilDeadline(), atOnce);
+            }
+        }
+
+        public unsafe void End()
+        {
+            (long bytes, int collections) = _assigned ? (_meter.Bytes, _meter.Collections) : (0, 0);
+            _signal.Deactivate();
+            foreach (DeviceQueue queue in _queues) Close(queue);
+            NativeMemory.AlignedFree(_elsewhere);
+            LogEnded(_log, _id, _ios, _copies, _shared, _session.Replayed, _session.Strays, bytes, collections);
+            if (_assigned) LogPath(_log, _id, _path.Describe(_signal.Sleeps, _signal.Wakes, _ios));
+        }
+
+        // Looked at before sleeping as well: after the last tag nothing may be left to come that would end the sleep.
+        private bool Ended => _owner._stopping || (_assigned && _open == 0);
+
+        private bool CollectCompletions()
+        {
+            int count = 0;
+            while (count < Batch && _ring.TryTake(out Completion completion))
+            {
+                count++;
+                if (completion.UserData <= uint.MaxValue) Fetched((uint)completion.UserData, completion.Result);
+                else if (completion.UserData < ControlCompletion) TakeBatch(completion);
+                else if (completion.UserData == ControlCompletion) TakeControl();
+                else _signal.Complete(completion);
+            }
+
+            if (count > 0) _ring.Release();
+            return count > 0;
+        }
+
+        private void TakeControl()
+        {
+            _looked = true;
+            _owner._control.Arm(_ring, ControlCompletion);
+            if (!_assigned && _owner._assignment is { } assignment) Take(assignment);
+            if (!_owner._asksSizes) return;
+            _owner._asksSizes = false;
+            _session.AskSizes(_session.Now);
+        }
+
+        /// <summary>
+        /// Memory that the server shares with this client was gone, and what was in it: all I/O fails until the regions are whole again.
+        /// </summary>
+        private void LookAfterRegions()
+        {
+            if (!_lost)
+            {
+                _lost = true;
+                string? name = _owner._regions.All.Lost?.Name;
+                _signal.Agree(PeerFeatures.None);
+                _session.MemoryLost();
+                if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Resource, $"connection {_id}: region {name} was truncated while it was in use");
+                _owner._greeted.Set();
+                if (_budget.Allows()) LogLost(_log, _id, RegionSet.Rule, name);
+            }
+
+            if (!_looked) return;
+            _looked = false;
+            if (!_owner._regions.All.TryRestore()) return;
+
+            // What was fetched so far has its data in the memory that has just been replaced: it fails as well. A tag has one completion at most.
+            int rounds = (_queues.Length * _depth / Batch) + 2;
+            while (rounds-- > 0 && CollectCompletions())
+            {
+            }
+
+            _lost = false;
+            _responses.Forget();
+            _session.MemoryReturned();
+            _signal.Initialise();
+            if (_budget.Allows()) LogRestored(_log, _id);
+        }
+
+        /// <summary>
+        /// A request channel that the server would not find any more, because somebody else wrote to its header or truncated its file for a
+        /// moment, begins anew. Where there is no session the next one does that.
+        /// </summary>
+        private void LookAtRequests(long now)
+        {
+            _nextLook = now + LookMilliseconds;
+            if (_requests.IsIntact || _session.State is not (SessionState.Ready or SessionState.Greeting)) return;
+            BeginSession();
+            if (_budget.Allows()) LogOverwritten(_log, _id);
+        }
+
+        private void Fetched(uint slot, int result)
+        {
+            int index = (int)slot / _depth;
+            DeviceQueue queue = _queues[index];
+            if (result != 0)
+            {
+                if (result != -Enodev) LogFetchFailed(_log, _id, queue.Id, -result);
+                queue.Aborted++;
+                if (queue.Ended) Close(queue);
+                return;
+            }
+
+            Take(slot, queue, (int)slot - (index * _depth));
+        }
+
+        private void TakeBatch(in Completion completion)
+        {
+            DeviceQueue queue = _queues[BatchQueue.DeviceOf(completion.UserData)];
+            BatchQueue batch = queue.Batch!;
+            foreach (ushort tag in batch.Tags(completion)) Take((uint)(queue.Index * _depth) + tag, queue, tag);
+            bool again = batch.Complete(completion, out int lost);
+            if (lost < 0) LogFetchFailed(_log, _id, queue.Id, -lost);
+            if (again) _commands.FetchAgain(queue);
+            else if (batch.Ended) Close(queue);
+        }
+
+        /// <summary>The driver wants something done with a tag.</summary>
+        private void Take(uint slot, DeviceQueue queue, int tag)
+        {
+            _ios++;
+            ref readonly IoDescriptor io = ref queue[tag];
+            RequestKind kind = io.Operation switch
+            {
+                BlockOperation.Read => RequestKind.Read,
+                BlockOperation.Write => RequestKind.Write,
+                BlockOperation.Flush => RequestKind.Sync,
+                BlockOperation.Discard => RequestKind.Discard,
+                _ => RequestKind.None,
+            };
+            if (kind == RequestKind.None)
+            {
+                const int eopnotsupp = 95; // asm-generic/errno.h; no such operation was offered to the kernel
+                _commands.Complete(slot, -eopnotsupp);
+                return;
+            }
+
+            uint length = kind == RequestKind.Sync ? 0 : io.Sectors << SectorShift;
+            ulong place = OwnSlot;
+            if (kind is RequestKind.Read or RequestKind.Write)
+            {
+                if ((io.OperationFlags & (uint)IoFlags.SharedMemory) == 0)
+                {
+                    _copies++;
+                }
+                else if (_layout!.IsApplications(io.Address, length, _owner._regions.Buffer.Length, out place))
+                {
+                    _shared++;
+                }
+                else
+                {
+                    // An application that reads and writes from a slot, which is another I/O's.
+                    _commands.Complete(slot, -Efault);
+                    return;
+                }
+            }
+
+            if (kind == RequestKind.Write && place == OwnSlot && !_session.IsElsewhere(slot)) _commands.HandOver(slot, length);
+            _session.Submit(slot, kind, queue.Device, kind == RequestKind.Sync ? 0 : io.StartSector << SectorShift, length, place);
+        }
+
+        private bool CollectResponses(long now)
+        {
+            if (!_responses.HasNews) return false;
+            ReadStatus status = _responses.Read(_inbox, out int count);
+            switch (status)
+            {
+                case ReadStatus.NoData:
+                    return false;
+                case ReadStatus.Success:
+                    _session.Receive(_inbox.AsSpan(0, count), now);
+                    return true;
+                case ReadStatus.NewEpoch:
+                    // Nothing in there answers what this session will ask.
+                    _responses.Drain();
+                    BeginSession();
+                    return true;
+                case ReadStatus.Overrun:
+                    if (_budget.Allows()) LogOverrun(_log, _id);
+                    BeginSession();
+                    return true;
+                case ReadStatus.Incompatible:
+                    if (_budget.Allows())
+                    {
+                        _owner._state = _responses.DescribeHeader();
+                        LogIncompatible(_log, _id, _owner._state);
+                    }
+
+                    break;
+                default:
+                    if (_budget.Allows()) LogServerLeft(_log, _id, _session.Count);
+                    break;
+            }
+
+            _signal.Agree(PeerFeatures.None);
+            _session.ServerLeft();
+            return true;
+        }
+
+        private void BeginSession()
+        {
+            _signal.Agree(PeerFeatures.None);
+            _session.ServerAppeared(Environment.TickCount64);
+        }
+
+        private string DescribePeer() =>
+            $"session {_session.State}, the server's epoch {_responses.Epoch:x}, requests written {_requests.Written}, responses written {_responses.Written} and read {_responses.Count}";
+
+        private unsafe void Take(Assignment assignment)
+        {
+            _assigned = true;
+            if (assignment.Cpus.Count > 0) Pin(assignment.Cpus);
+            _queues = assignment.Queues;
+            _open = _queues.Length;
+            _layout = assignment.Layout;
+            _depth = assignment.Layout.Depth;
+            if (assignment.Bounce is null) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);
+            _commands = new QueueCommands(_ring, _queues[0].Number, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, new GatheringQueues(_queues), _elsewhere);
+            _completions.Commands = _commands;
+            _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
+            foreach (DeviceQueue queue in _queues)
+            {
+                // A device that was taken over may be smaller than the server's, and on this kernel it stays so.
+                if (!_owner.Grows) _session.Promise(queue.Device, assignment.Sizes[queue.Index]);
+                _files.Add(queue);
+                if (queue.IsBatched) queue.Batch = new BatchQueue(_ring, queue);
+                _commands.Begin(queue);
+            }
+
+            _meter.Restart();
+            _path.Restart(_signal.Sleeps, _signal.Wakes);
+        }
+
+        private void Pin(IReadOnlyList<int> cpus)
+        {
+            if (CpuChoice.PinThisThread(cpus)) LogPinned(_log, _id, CpuChoice.Describe(cpus));
+            else LogNotPinned(_log, _id, CpuChoice.Describe(cpus));
+        }
+
+        private void Close(DeviceQueue queue)
+        {
+            if (queue.Closed.IsSet) return;
+            _files.Remove(queue);
+            queue.Batch?.Dispose();
+            queue.Dispose();
+            _open--;
+        }
+
+        private long UntilDeadline()
+        {
+            if (_session.Deadline == long.MaxValue) return -1;
+            const long nanosecondsInMillisecond = 1_000_000;
+            return Math.Max(0, _session.Deadline - Environment.TickCount64) * nanosecondsInMillisecond;
+        }
+    }
+}
