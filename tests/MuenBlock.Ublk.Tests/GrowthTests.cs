@@ -6,12 +6,12 @@ namespace MuenBlock.Ublk.Tests;
 /// <summary>A session whose devices grow, and one that meets another disk.</summary>
 public sealed class GrowthTests
 {
-    private const ulong Blocks = 1000; // of SessionTests.World
+    private const ulong Blocks = 1000; // of SessionWorld
     private const PeerFeatures Ours = PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch;
-    private const long WatchMilliseconds = SessionMachine<SessionTests.World.Requests, SessionTests.World.Completions>.WatchMilliseconds;
-    private const long AnswerMilliseconds = SessionMachine<SessionTests.World.Requests, SessionTests.World.Completions>.AnswerMilliseconds;
+    private const long WatchMilliseconds = SessionMachine<SessionWorld.Requests, SessionWorld.Completions>.WatchMilliseconds;
+    private const long AnswerMilliseconds = SessionMachine<SessionWorld.Requests, SessionWorld.Completions>.AnswerMilliseconds;
 
-    private readonly SessionTests.World _world = new();
+    private readonly SessionWorld _world = new();
 
     [Fact]
     public void A_server_that_agreed_is_asked_to_say_when_sizes_change_and_then_for_the_sizes()
@@ -115,7 +115,7 @@ public sealed class GrowthTests
     [Fact]
     public void On_a_kernel_whose_devices_cannot_grow_a_successor_may_have_as_little_as_was_promised()
     {
-        var world = new SessionTests.World(grows: false);
+        var world = new SessionWorld(grows: false);
         world.Greet();
         world.Greet(RequestKind.MediaBlocks, Blocks * 2);
         Assert.Contains("device 0 has 2000 blocks", world.Told);
@@ -168,7 +168,7 @@ public sealed class GrowthTests
         {
             RequestKind.Features => (ulong)older,
             RequestKind.Identity => disk,
-            _ => SessionTests.World.GoodAnswer(question),
+            _ => SessionWorld.GoodAnswer(question),
         });
         Assert.Equal(SessionState.Ready, _world.Session.State);
         Assert.Empty(_world.Sent);
@@ -236,7 +236,7 @@ public sealed class GrowthTests
         RequestKind.Features => (ulong)Ours,
         RequestKind.Watch => changes,
         RequestKind.Identity => disk,
-        _ => SessionTests.World.GoodAnswer(question),
+        _ => SessionWorld.GoodAnswer(question),
     });
 
     private Request Single(RequestKind kind)

@@ -1,7 +1,6 @@
 using CsCheck;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Ublk.Session;
-using static MuenBlock.Ublk.Tests.SessionTests;
 
 namespace MuenBlock.Ublk.Tests;
 
@@ -12,7 +11,7 @@ namespace MuenBlock.Ublk.Tests;
 public sealed class JoinedSessionsProperties
 {
     private const int Steps = 400;
-    private static readonly Gen<(int Kind, int Queue, int Which)[]> s_steps = Gen.Select(Gen.Int[0, 11], Gen.Int[0, 1], Gen.Int[0, World.Slots - 1]).Array[Steps];
+    private static readonly Gen<(int Kind, int Queue, int Which)[]> s_steps = Gen.Select(Gen.Int[0, 11], Gen.Int[0, 1], Gen.Int[0, SessionWorld.Slots - 1]).Array[Steps];
 
     [Fact]
     public void What_was_acknowledged_on_one_queue_is_not_undone_by_what_was_given_up_on_another() =>
@@ -27,27 +26,27 @@ public sealed class JoinedSessionsProperties
         private const int BlockSize = 4096;
         private const int SectorsInBlock = BlockSize / 512;
 
-        private readonly World[] _worlds;
+        private readonly SessionWorld[] _worlds;
         private readonly List<(Request Request, int Stamp)>[] _atServer = [[], []];
-        private readonly int[][] _stamps = [new int[World.Slots], new int[World.Slots]];
+        private readonly int[][] _stamps = [new int[SessionWorld.Slots], new int[SessionWorld.Slots]];
         private readonly int[] _seen = [0, 0];
         private readonly bool[] _lost = [false, false];
-        private readonly int[] _disk = new int[World.Slots];
-        private readonly bool[] _inFlight = new bool[World.Slots];
-        private readonly HashSet<int>[] _allowed = [.. Enumerable.Range(0, World.Slots).Select(_ => new HashSet<int> { 0 })];
+        private readonly int[] _disk = new int[SessionWorld.Slots];
+        private readonly bool[] _inFlight = new bool[SessionWorld.Slots];
+        private readonly HashSet<int>[] _allowed = [.. Enumerable.Range(0, SessionWorld.Slots).Select(_ => new HashSet<int> { 0 })];
         private int _stamp;
         private long _now;
 
         public Run()
         {
             var joined = new JoinedSessions([1, 2]);
-            _worlds = [.. Enumerable.Range(0, 2).Select(queue => new World(new Patience(Fail: 8_000, Warn: long.MaxValue), joined[queue]))];
-            foreach (World world in _worlds) world.GreetWithDisk(1);
+            _worlds = [.. Enumerable.Range(0, 2).Select(queue => new SessionWorld(new Patience(Fail: 8_000, Warn: long.MaxValue), joined[queue]))];
+            foreach (SessionWorld world in _worlds) world.GreetWithDisk(1);
         }
 
         public void Step(int kind, int queue, int which)
         {
-            World world = _worlds[queue];
+            SessionWorld world = _worlds[queue];
             switch (kind)
             {
                 case <= 4:
@@ -58,7 +57,7 @@ public sealed class JoinedSessionsProperties
                     break;
                 case 9:
                     _now += which * 700;
-                    foreach (World each in _worlds) each.Session.Tick(_now);
+                    foreach (SessionWorld each in _worlds) each.Session.Tick(_now);
                     break;
                 case 10 when !_lost[queue]:
                     // Its successor waits until the last I/O of a killed server has ended, one way or the other.
@@ -93,7 +92,7 @@ public sealed class JoinedSessionsProperties
         /// <summary>A server takes what was sent, and ends one of its writes. It answers a Reset when it has none left.</summary>
         private void Serve(int queue, int which)
         {
-            World world = _worlds[queue];
+            SessionWorld world = _worlds[queue];
             foreach (Request request in _lost[queue] ? [] : world.TakeSent())
                 _atServer[queue].Add((request, request.Kind == RequestKind.Write ? _stamps[queue][request.DeviceOffset / SectorsInBlock] : 0));
             (Request Request, int Stamp)[] writes = [.. _atServer[queue].Where(pending => pending.Request.Kind == RequestKind.Write)];
@@ -109,7 +108,7 @@ public sealed class JoinedSessionsProperties
             if (_lost[queue] || _atServer[queue].Count == 0) return;
             Request question = _atServer[queue][^1].Request;
             _atServer[queue].Clear();
-            world.Answer(question, question.Kind == RequestKind.Identity ? 1 : World.GoodAnswer(question.Kind));
+            world.Answer(question, question.Kind == RequestKind.Identity ? 1 : SessionWorld.GoodAnswer(question.Kind));
         }
 
         private void Carry(in Request request, int stamp)

@@ -2,7 +2,6 @@ using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Queues;
 using MuenBlock.Ublk.Session;
-using static MuenBlock.Ublk.Tests.SessionTests;
 
 namespace MuenBlock.Ublk.Tests;
 
@@ -10,20 +9,20 @@ namespace MuenBlock.Ublk.Tests;
 public sealed class JoinedSessionsTests
 {
     private const int Eio = -5;
-    private const ulong GoodBlocks = 1000; // of SessionTests.World
+    private const ulong GoodBlocks = 1000; // of SessionWorld
     private const ulong Disk = 6; // not for good, so that a session may meet another one
     private const ulong OtherDisk = 8;
 
     private static readonly Patience s_failing = new(Fail: 8_000, Warn: long.MaxValue);
 
-    private readonly World _first;
-    private readonly World _second;
+    private readonly SessionWorld _first;
+    private readonly SessionWorld _second;
 
     public JoinedSessionsTests()
     {
         var joined = new JoinedSessions([1, 2]);
-        _first = new World(s_failing, joined[0]);
-        _second = new World(s_failing, joined[1]);
+        _first = new SessionWorld(s_failing, joined[0]);
+        _second = new SessionWorld(s_failing, joined[1]);
         _first.GreetWithDisk(Disk);
         _second.GreetWithDisk(Disk);
     }
@@ -107,14 +106,14 @@ public sealed class JoinedSessionsTests
         _first.GreetWithDisk(OtherDisk);
         Assert.Equal(SessionState.Greeting, _first.Session.State);
         Assert.Equal(["JoinedConnectionsLeadToTheSameDisks: device 0 is not the same disk as on connection 2"], _first.Told);
-        _first.Session.Tick(SessionMachine<World.Requests, World.Completions>.OthersMilliseconds);
+        _first.Session.Tick(SessionMachine<SessionWorld.Requests, SessionWorld.Completions>.OthersMilliseconds);
         Assert.Equal(SessionState.Greeting, _first.Session.State);
         Assert.Single(_first.Told);
         Assert.Empty(_first.Completed);
 
         // The other one's server is gone; when it is back it has the same disk, and neither waits.
         _second.Session.ServerLeft();
-        _first.Session.Tick(2 * SessionMachine<World.Requests, World.Completions>.OthersMilliseconds);
+        _first.Session.Tick(2 * SessionMachine<SessionWorld.Requests, SessionWorld.Completions>.OthersMilliseconds);
         Assert.Equal(SessionState.Ready, _first.Session.State);
         Assert.Equal(RequestKind.Write, Assert.Single(_first.Sent).Kind);
         _second.GreetWithDisk(OtherDisk);
@@ -125,8 +124,8 @@ public sealed class JoinedSessionsTests
     public void A_server_that_comes_back_with_a_disk_that_is_another_for_good_waits_whatever_the_others_have()
     {
         var joined = new JoinedSessions([1, 2]);
-        World[] worlds = [.. Enumerable.Range(0, 2).Select(i => new World(joined: joined[i]))];
-        foreach (World world in worlds) Greet(world, 11, GoodBlocks);
+        SessionWorld[] worlds = [.. Enumerable.Range(0, 2).Select(i => new SessionWorld(joined: joined[i]))];
+        foreach (SessionWorld world in worlds) Greet(world, 11, GoodBlocks);
         worlds[1].Session.ServerLeft();
         Write(worlds[0], 1);
         Greet(worlds[0], 13, GoodBlocks);
@@ -151,7 +150,7 @@ public sealed class JoinedSessionsTests
         Assert.Equal(GoodBlocks, _first.Session.Devices[0].Blocks);
         Assert.DoesNotContain("device 0 has 2000 blocks", _first.Told);
         _second.Session.ServerLeft();
-        _first.Session.Tick(SessionMachine<World.Requests, World.Completions>.OthersMilliseconds);
+        _first.Session.Tick(SessionMachine<SessionWorld.Requests, SessionWorld.Completions>.OthersMilliseconds);
         Assert.Equal(SessionState.Ready, _first.Session.State);
         Assert.Equal(GoodBlocks * 2, _first.Session.Devices[0].Blocks);
         Assert.Contains("device 0 has 2000 blocks", _first.Told);
@@ -176,7 +175,7 @@ public sealed class JoinedSessionsTests
     public void Two_disks_are_not_joined_and_what_servers_do_not_tell_is_not_held_against_them()
     {
         var joined = new JoinedSessions([1, 2, 3]);
-        World[] worlds = [.. Enumerable.Range(0, 3).Select(i => new World(joined: joined[i]))];
+        SessionWorld[] worlds = [.. Enumerable.Range(0, 3).Select(i => new SessionWorld(joined: joined[i]))];
         worlds[0].GreetWithDisk(Disk);
         worlds[1].GreetWithDisk(OtherDisk);
         Assert.Equal(SessionState.Refused, worlds[1].Session.State);
@@ -206,7 +205,7 @@ public sealed class JoinedSessionsTests
         Assert.Equal([(1u, Eio)], _first.Completed);
     }
 
-    private static void Greet(World world, ulong disk, ulong blocks)
+    private static void Greet(SessionWorld world, ulong disk, ulong blocks)
     {
         world.Session.ServerAppeared(0);
         for (int i = 0; i < 32 && world.Session.State == SessionState.Greeting && world.Sent.Count > 0; i++)
@@ -219,15 +218,15 @@ public sealed class JoinedSessionsTests
                 RequestKind.Watch => 1,
                 RequestKind.Identity => disk,
                 RequestKind.MediaBlocks => blocks,
-                _ => World.GoodAnswer(request.Kind),
+                _ => SessionWorld.GoodAnswer(request.Kind),
             });
         }
     }
 
-    private static void Write(World world, uint slot) => world.Session.Submit(slot, RequestKind.Write, 0, slot * 4096ul, 4096);
+    private static void Write(SessionWorld world, uint slot) => world.Session.Submit(slot, RequestKind.Write, 0, slot * 4096ul, 4096);
 
     /// <summary>Looks twice, as a loop does.</summary>
-    private static void Look(World world, long now)
+    private static void Look(SessionWorld world, long now)
     {
         world.Session.Tick(now - s_failing.LookEvery);
         world.Session.Tick(now);

@@ -1,6 +1,5 @@
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Ublk.Session;
-using static MuenBlock.Ublk.Tests.SessionTests;
 
 namespace MuenBlock.Ublk.Tests;
 
@@ -15,7 +14,7 @@ public sealed class PatienceTests
     [Fact]
     public void Without_a_time_out_IO_waits_for_ever_and_nothing_is_looked_at()
     {
-        World world = Greeted(Patience.Endless);
+        SessionWorld world = Greeted(Patience.Endless);
         world.Session.Submit(1, RequestKind.Write, 0, 0, 4096);
         Assert.Equal(long.MaxValue, world.Session.Deadline);
         world.Session.Tick(long.MaxValue / 2);
@@ -26,7 +25,7 @@ public sealed class PatienceTests
     [Fact]
     public void IO_that_is_not_answered_in_time_fails_with_all_others_and_a_Reset_is_sent()
     {
-        World world = Greeted(s_failing);
+        SessionWorld world = Greeted(s_failing);
         Submit(world, 1, at: 0);
         Submit(world, 2, at: 5_000);
         _ = world.TakeSent();
@@ -42,7 +41,7 @@ public sealed class PatienceTests
     [Fact]
     public void A_single_look_gives_nothing_up_as_answers_may_be_there_after_a_pause()
     {
-        World world = Greeted(s_failing);
+        SessionWorld world = Greeted(s_failing);
         Submit(world, 1, at: 0);
         Request request = Assert.Single(world.TakeSent());
         world.Session.Tick(100_000);
@@ -55,7 +54,7 @@ public sealed class PatienceTests
     [Fact]
     public void Until_the_Reset_is_answered_all_IO_fails_and_nothing_is_sent()
     {
-        World world = Greeted(s_failing);
+        SessionWorld world = Greeted(s_failing);
         Submit(world, 1, at: 0);
         Request late = Assert.Single(world.TakeSent());
         Look(world, 9_000);
@@ -73,7 +72,7 @@ public sealed class PatienceTests
     [Fact]
     public void The_kernel_does_not_get_a_slot_that_the_server_may_still_touch()
     {
-        World world = Greeted(s_failing);
+        SessionWorld world = Greeted(s_failing);
         Submit(world, 1, at: 0);
         Look(world, 9_000);
         Submit(world, 1, at: 9_001);
@@ -97,7 +96,7 @@ public sealed class PatienceTests
     [Fact]
     public void A_read_into_a_slot_that_was_not_the_kernels_needs_nothing_copied()
     {
-        World world = Greeted(s_failing);
+        SessionWorld world = Greeted(s_failing);
         Submit(world, 1, at: 0);
         Look(world, 9_000);
         world.Greet();
@@ -108,7 +107,7 @@ public sealed class PatienceTests
     [Fact]
     public void IO_that_no_server_was_there_for_fails_too_and_leaves_its_slot_to_the_kernel()
     {
-        World world = Greeted(s_failing);
+        SessionWorld world = Greeted(s_failing);
         world.Session.ServerLeft();
         Submit(world, 1, at: 0);
         Look(world, 9_000);
@@ -120,7 +119,7 @@ public sealed class PatienceTests
     [Fact]
     public void IO_that_takes_long_is_told_of_once_and_once_more_when_it_ends()
     {
-        World world = Greeted(s_warning);
+        SessionWorld world = Greeted(s_warning);
         Submit(world, 1, at: 0);
         Submit(world, 2, at: 5_000);
         List<Request> sent = world.TakeSent();
@@ -135,21 +134,21 @@ public sealed class PatienceTests
         Assert.Equal(2, world.Told.Count);
     }
 
-    private static World Greeted(Patience patience)
+    private static SessionWorld Greeted(Patience patience)
     {
-        var world = new World(patience);
+        var world = new SessionWorld(patience);
         world.Greet();
         return world;
     }
 
-    private static void Submit(World world, uint slot, long at)
+    private static void Submit(SessionWorld world, uint slot, long at)
     {
         world.Session.Now = at;
         world.Session.Submit(slot, RequestKind.Write, 0, slot * 4096ul, 4096);
     }
 
     /// <summary>Looks twice, as a loop does.</summary>
-    private static void Look(World world, long now)
+    private static void Look(SessionWorld world, long now)
     {
         world.Session.Tick(now - s_failing.LookEvery);
         world.Session.Tick(now);

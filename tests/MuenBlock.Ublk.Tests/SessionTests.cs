@@ -6,7 +6,7 @@ namespace MuenBlock.Ublk.Tests;
 /// <summary>The client's session by example; the simulation has the rest.</summary>
 public sealed class SessionTests
 {
-    private const ulong Blocks = 1000;
+    private const ulong Blocks = SessionWorld.Blocks;
 
     private static readonly RequestKind[] s_questions =
         [RequestKind.Reset, RequestKind.Features, RequestKind.MaxDevices, RequestKind.MediaBlocks, RequestKind.BlockLength, RequestKind.MaxBlocksCount, RequestKind.Traits];
@@ -14,13 +14,13 @@ public sealed class SessionTests
     [Fact]
     public void A_session_begins_with_a_Reset_and_asks_one_question_at_a_time()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Session.ServerAppeared(0);
         foreach (RequestKind question in s_questions)
         {
             Request request = Assert.Single(world.TakeSent());
             Assert.Equal(question, request.Kind);
-            world.Answer(request, World.GoodAnswer(question));
+            world.Answer(request, SessionWorld.GoodAnswer(question));
         }
 
         Assert.Equal(SessionState.Ready, world.Session.State);
@@ -30,13 +30,13 @@ public sealed class SessionTests
     [Fact]
     public void A_server_that_does_not_know_Features_is_a_plain_one_after_a_deadline_and_is_not_asked_for_traits()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Session.ServerAppeared(0);
         world.AnswerNext();
         Assert.Equal(RequestKind.Features, Assert.Single(world.TakeSent()).Kind);
-        world.Session.Tick(SessionMachine<World.Requests, World.Completions>.FeaturesMilliseconds - 1);
+        world.Session.Tick(SessionMachine<SessionWorld.Requests, SessionWorld.Completions>.FeaturesMilliseconds - 1);
         Assert.Empty(world.Sent);
-        world.Session.Tick(SessionMachine<World.Requests, World.Completions>.FeaturesMilliseconds);
+        world.Session.Tick(SessionMachine<SessionWorld.Requests, SessionWorld.Completions>.FeaturesMilliseconds);
         for (int i = 0; i < 4; i++) world.AnswerNext();
         Assert.Equal(SessionState.Ready, world.Session.State);
         Assert.Equal(PeerFeatures.None, world.Session.ServerFeatures);
@@ -46,10 +46,10 @@ public sealed class SessionTests
     [Fact]
     public void A_question_that_is_not_answered_begins_the_handshake_anew()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Session.ServerAppeared(0);
         uint first = Assert.Single(world.TakeSent()).Tag;
-        world.Session.Tick(SessionMachine<World.Requests, World.Completions>.AnswerMilliseconds);
+        world.Session.Tick(SessionMachine<SessionWorld.Requests, SessionWorld.Completions>.AnswerMilliseconds);
         Request again = Assert.Single(world.TakeSent());
         Assert.Equal(RequestKind.Reset, again.Kind);
         Assert.NotEqual(first, again.Tag);
@@ -60,7 +60,7 @@ public sealed class SessionTests
     [Fact]
     public void Nothing_is_believed_before_the_Reset_is_answered()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Session.ServerAppeared(0);
         Request reset = Assert.Single(world.TakeSent());
         world.Answer(reset with { Tag = reset.Tag - 1 }, 0);
@@ -77,12 +77,12 @@ public sealed class SessionTests
     [InlineData(RequestKind.Sync, 0u, 0)]
     public void An_IO_ends_with_its_full_length_or_an_errno(RequestKind kind, uint length, int result)
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Session.Submit(3, kind, 0, 8192, length);
         Request request = Assert.Single(world.TakeSent());
         Assert.Equal((kind, 16ul, (ulong)length), (request.Kind, request.DeviceOffset, request.Length));
-        Assert.Equal(kind is RequestKind.Read or RequestKind.Write ? 3ul * World.SlotSize : 0, request.BufferOffset);
+        Assert.Equal(kind is RequestKind.Read or RequestKind.Write ? 3ul * SessionWorld.SlotSize : 0, request.BufferOffset);
         world.Answer(request, 0);
         world.Session.Submit(3, kind, 0, 8192, length);
         world.AnswerNext((ulong)Status.NoSpace);
@@ -92,7 +92,7 @@ public sealed class SessionTests
     [Fact]
     public void An_answer_that_was_not_asked_for_completes_nothing()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Session.Submit(3, RequestKind.Read, 0, 0, 4096);
         Request request = Assert.Single(world.TakeSent());
@@ -113,7 +113,7 @@ public sealed class SessionTests
     public void An_IO_in_an_applications_memory_names_that_place_whenever_it_is_sent()
     {
         const ulong place = 1 << 20;
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Session.Submit(3, RequestKind.Write, 0, 0, 4096, place);
         Assert.Equal(place, Assert.Single(world.TakeSent()).BufferOffset);
@@ -123,13 +123,13 @@ public sealed class SessionTests
         Assert.Equal(place, again.BufferOffset);
         world.Answer(again, 0);
         world.Session.Submit(3, RequestKind.Write, 0, 0, 4096);
-        Assert.Equal(3ul * World.SlotSize, Assert.Single(world.TakeSent()).BufferOffset);
+        Assert.Equal(3ul * SessionWorld.SlotSize, Assert.Single(world.TakeSent()).BufferOffset);
     }
 
     [Fact]
     public void A_server_that_may_merge_is_sent_nothing_from_an_applications_memory()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Session.Submit(3, RequestKind.Write, 0, 0, 4096, 1 << 20);
         world.TakeSent();
@@ -143,7 +143,7 @@ public sealed class SessionTests
     [Fact]
     public void When_the_shared_memory_is_lost_IO_fails_until_it_is_back_and_then_waits_for_the_server()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
         Request sent = Assert.Single(world.TakeSent());
@@ -157,13 +157,13 @@ public sealed class SessionTests
         Assert.Empty(world.Sent);
         Assert.Equal(2, world.Completed.Count);
         world.Greet();
-        Assert.Equal(7ul, Assert.Single(world.TakeSent()).BufferOffset / World.SlotSize);
+        Assert.Equal(7ul, Assert.Single(world.TakeSent()).BufferOffset / SessionWorld.SlotSize);
     }
 
     [Fact]
     public void When_the_shared_memory_is_lost_the_kernel_does_not_get_a_slot_that_the_server_may_still_touch()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
         Assert.Single(world.TakeSent());
@@ -179,21 +179,21 @@ public sealed class SessionTests
         // The answer to its Reset says that the server does not touch it any more.
         world.Greet();
         Assert.Equal([(5u, 4096u)], world.Restored);
-        Assert.Equal(5ul, Assert.Single(world.TakeSent()).BufferOffset / World.SlotSize);
+        Assert.Equal(5ul, Assert.Single(world.TakeSent()).BufferOffset / SessionWorld.SlotSize);
         Assert.False(world.Session.IsElsewhere(5));
     }
 
     [Fact]
     public void A_slot_is_the_kernels_again_when_the_server_that_comes_is_refused_after_its_Reset()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
         Assert.Single(world.TakeSent());
         world.Session.MemoryLost();
         world.Session.MemoryReturned();
         world.Session.Submit(5, RequestKind.Write, 0, 0, 4096);
-        world.Greet(RequestKind.MediaBlocks, World.GoodAnswer(RequestKind.MediaBlocks) - 1);
+        world.Greet(RequestKind.MediaBlocks, SessionWorld.GoodAnswer(RequestKind.MediaBlocks) - 1);
         Assert.Equal([(5u, -5), (5u, -5)], world.Completed);
         Assert.Equal([5u], world.Abandoned);
         Assert.False(world.Session.IsElsewhere(5));
@@ -202,7 +202,7 @@ public sealed class SessionTests
     [Fact]
     public void After_a_restart_of_the_server_what_was_in_flight_is_sent_again_in_order_with_new_tags()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         foreach (uint slot in (uint[])[5, 2, 7]) world.Session.Submit(slot, RequestKind.Write, 0, slot * 4096ul, 4096);
         List<Request> before = world.TakeSent();
@@ -226,7 +226,7 @@ public sealed class SessionTests
     [InlineData(RequestKind.MaxBlocksCount, 128ul, "RequestsMayStayAsLarge")]
     public void A_server_that_comes_back_with_less_is_refused_and_IO_fails(RequestKind question, ulong answer, string rule)
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Session.Submit(4, RequestKind.Write, 0, 0, 4096);
         _ = world.TakeSent();
@@ -241,7 +241,7 @@ public sealed class SessionTests
     [Fact]
     public void A_server_that_comes_back_larger_is_welcome()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Greet(RequestKind.MediaBlocks, Blocks + 1);
         Assert.Equal(SessionState.Ready, world.Session.State);
@@ -259,7 +259,7 @@ public sealed class SessionTests
     [InlineData(RequestKind.MaxBlocksCount, 7ul, "RequestsMayHave4096Bytes")]
     public void An_impossible_answer_is_refused_with_the_rule(RequestKind question, ulong answer, string rule)
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet(question, answer);
         Assert.Equal(SessionState.Refused, world.Session.State);
         Assert.Contains(rule, world.Refusal, StringComparison.Ordinal);
@@ -268,7 +268,7 @@ public sealed class SessionTests
     [Fact]
     public void A_server_that_fails_to_reset_is_refused_and_no_slot_that_it_may_touch_is_given_back()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         world.Session.Submit(4, RequestKind.Read, 0, 0, 4096);
         _ = world.TakeSent();
@@ -283,7 +283,7 @@ public sealed class SessionTests
     [Fact]
     public void A_device_without_blocks_is_skipped_and_not_an_error()
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet(RequestKind.MediaBlocks, 0);
         Assert.Equal(SessionState.Ready, world.Session.State);
         Assert.Equal(0ul, world.Session.Devices[0].Size);
@@ -294,34 +294,34 @@ public sealed class SessionTests
     [InlineData(4u, 3u)]
     public void Of_two_IOs_that_a_plain_server_would_merge_the_later_is_sent_when_the_earlier_has_ended(uint first, uint second)
     {
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet(RequestKind.Features, 0);
-        world.Session.Submit(first, RequestKind.Write, 0, Mergeable(first), World.SlotSize);
+        world.Session.Submit(first, RequestKind.Write, 0, Mergeable(first), SessionWorld.SlotSize);
         Request earlier = Assert.Single(world.TakeSent());
-        world.Session.Submit(second, RequestKind.Write, 0, Mergeable(second), World.SlotSize);
+        world.Session.Submit(second, RequestKind.Write, 0, Mergeable(second), SessionWorld.SlotSize);
         Assert.Empty(world.Sent);
         world.Answer(earlier with { Tag = (earlier.Tag & 0xffff0000) | second }, 0);
         Assert.Empty(world.Completed);
         world.Answer(earlier, 0);
         world.AnswerNext(0);
-        Assert.Equal([(first, World.SlotSize), (second, World.SlotSize)], world.Completed);
+        Assert.Equal([(first, SessionWorld.SlotSize), (second, SessionWorld.SlotSize)], world.Completed);
     }
 
     [Fact]
     public void Neighbours_are_sent_at_once_to_a_server_of_ours_and_to_any_if_they_are_of_different_kinds_or_do_not_touch()
     {
-        var ours = new World();
+        var ours = new SessionWorld();
         ours.Greet();
-        foreach (uint slot in (uint[])[3, 4]) ours.Session.Submit(slot, RequestKind.Write, 0, Mergeable(slot), World.SlotSize);
+        foreach (uint slot in (uint[])[3, 4]) ours.Session.Submit(slot, RequestKind.Write, 0, Mergeable(slot), SessionWorld.SlotSize);
         Assert.Equal(2, ours.Sent.Count);
 
-        var plain = new World();
+        var plain = new SessionWorld();
         plain.Greet(RequestKind.Features, 0);
-        plain.Session.Submit(3, RequestKind.Write, 0, Mergeable(3), World.SlotSize);
-        plain.Session.Submit(4, RequestKind.Read, 0, Mergeable(4), World.SlotSize);
-        plain.Session.Submit(5, RequestKind.Read, 0, Mergeable(5) + 4096, World.SlotSize);
-        plain.Session.Submit(8, RequestKind.Write, 0, Mergeable(8), World.SlotSize - 4096);
-        plain.Session.Submit(9, RequestKind.Write, 0, Mergeable(9), World.SlotSize);
+        plain.Session.Submit(3, RequestKind.Write, 0, Mergeable(3), SessionWorld.SlotSize);
+        plain.Session.Submit(4, RequestKind.Read, 0, Mergeable(4), SessionWorld.SlotSize);
+        plain.Session.Submit(5, RequestKind.Read, 0, Mergeable(5) + 4096, SessionWorld.SlotSize);
+        plain.Session.Submit(8, RequestKind.Write, 0, Mergeable(8), SessionWorld.SlotSize - 4096);
+        plain.Session.Submit(9, RequestKind.Write, 0, Mergeable(9), SessionWorld.SlotSize);
         Assert.Equal(5, plain.Sent.Count);
     }
 
@@ -329,10 +329,10 @@ public sealed class SessionTests
     public void A_plain_server_that_takes_the_place_of_another_is_never_left_a_pair_that_it_would_merge_and_answers_all()
     {
         var random = new Random(7);
-        var world = new World();
+        var world = new SessionWorld();
         world.Greet();
         var pending = new List<Request>();
-        var free = new List<uint>(Enumerable.Range(0, World.Slots).Select(slot => (uint)slot));
+        var free = new List<uint>(Enumerable.Range(0, SessionWorld.Slots).Select(slot => (uint)slot));
         int submitted = 0;
         for (int step = 0; step < 5_000; step++)
         {
@@ -348,7 +348,7 @@ public sealed class SessionTests
                 free.Remove(slot);
                 submitted++;
                 RequestKind kind = random.Next(2) == 0 ? RequestKind.Read : RequestKind.Write;
-                world.Session.Submit(slot, kind, 0, Mergeable(slot), random.Next(4) == 0 ? World.SlotSize / 2u : World.SlotSize);
+                world.Session.Submit(slot, kind, 0, Mergeable(slot), random.Next(4) == 0 ? SessionWorld.SlotSize / 2u : SessionWorld.SlotSize);
             }
             else if (pending.Count > 0)
             {
@@ -361,7 +361,7 @@ public sealed class SessionTests
 
             pending.AddRange(world.TakeSent());
             if (world.Session.ServerFeatures == PeerFeatures.None)
-                Assert.DoesNotContain(pending, first => pending.Exists(second => World.IsMerged(first, second)));
+                Assert.DoesNotContain(pending, first => pending.Exists(second => SessionWorld.IsMerged(first, second)));
         }
 
         while (pending.Count > 0)
@@ -375,157 +375,5 @@ public sealed class SessionTests
     }
 
     // The offset at which an I/O of a slot continues that of the slot before as the original's servers count: sector + bytes.
-    private static ulong Mergeable(uint slot) => (ulong)slot * World.SlotSize << 9;
-
-    /// <summary>A session with a server that answers as it is told.</summary>
-    internal sealed class World : ISessionEvents
-    {
-        public const int SlotSize = 8192;
-        public const int Slots = 16;
-
-        public World(Patience? patience = null, JoinedSessions.Member? joined = null, bool grows = true)
-        {
-            Session = new SessionMachine<Requests, Completions>(OffsetUnit.Sectors, PeerFeatures.Agrees, 42, this, new Requests(this), new Completions(this), joined)
-            {
-                Patience = patience ?? Patience.Endless,
-                Grows = grows,
-            };
-            Session.Prepare(Slots, SlotSize);
-        }
-
-        public SessionMachine<Requests, Completions> Session { get; }
-
-        public List<Request> Sent { get; } = [];
-
-        public List<(uint Slot, int Result)> Completed { get; } = [];
-
-        /// <summary>Those of <see cref="Completed"/> whose slot the server may still touch.</summary>
-        public List<uint> Abandoned { get; } = [];
-
-        public List<(uint Slot, uint Length)> Restored { get; } = [];
-
-        public List<string> Told { get; } = [];
-
-        public List<RequestKind> Unanswered { get; } = [];
-
-        public string? Refusal { get; private set; }
-
-        public int Restarts { get; private set; }
-
-        public static ulong GoodAnswer(RequestKind question) => question switch
-        {
-            RequestKind.Reset => 0,
-            RequestKind.Features => (ulong)(PeerFeatures.Agrees | PeerFeatures.Traits),
-            RequestKind.MaxDevices => 1,
-            RequestKind.MediaBlocks => Blocks,
-            RequestKind.BlockLength => 512,
-            RequestKind.MaxBlocksCount => 256,
-            _ => (ulong)DeviceTraits.Known,
-        };
-
-        /// <summary>Whether a server of the original takes the second for the continuation of the first (muenblock, section 4).</summary>
-        public static bool IsMerged(in Request first, in Request second) =>
-            first.Kind == second.Kind
-            && first.Device == second.Device
-            && second.DeviceOffset == first.DeviceOffset + first.Length
-            && second.BufferOffset == first.BufferOffset + first.Length;
-
-        public List<Request> TakeSent()
-        {
-            List<Request> sent = [.. Sent];
-            Sent.Clear();
-            return sent;
-        }
-
-        public void Answer(Request request, ulong status) =>
-            Session.Receive([new Response { Kind = request.Kind, Device = request.Device, Tag = request.Tag, Status = status }], 0);
-
-        public void AnswerNext(ulong? status = null)
-        {
-            Request request = Assert.Single(TakeSent());
-            Answer(request, status ?? GoodAnswer(request.Kind));
-        }
-
-        /// <summary>A whole handshake, with one answer that differs.</summary>
-        public void Greet(RequestKind different = RequestKind.None, ulong answer = 0) => Greet(question => question == different ? answer : GoodAnswer(question));
-
-        public void Greet(Func<RequestKind, ulong> answer)
-        {
-            Session.ServerAppeared(0);
-            while (Session.State == SessionState.Greeting)
-            {
-                Request request = Sent[0];
-                Sent.RemoveAt(0);
-                Answer(request, answer(request.Kind));
-            }
-        }
-
-        /// <summary>A whole handshake with a server that says which disk it has.</summary>
-        public void GreetWithDisk(ulong identity)
-        {
-            Session.ServerAppeared(0);
-            while (Sent.Count > 0)
-            {
-                Request request = Sent[0];
-                Sent.RemoveAt(0);
-                if (request.Kind is RequestKind.Read or RequestKind.Write or RequestKind.Sync) continue;
-                ulong agreed = request.Kind == RequestKind.Features ? (ulong)PeerFeatures.Identity : 0;
-                Answer(request, request.Kind == RequestKind.Identity ? identity : GoodAnswer(request.Kind) | agreed);
-            }
-        }
-
-        void ISessionEvents.Ready(PeerFeatures serverFeatures, ulong replayed)
-        {
-        }
-
-        void ISessionEvents.Refused(string rule) => Refusal = rule;
-
-        void ISessionEvents.OtherDisk(string rule) => Told.Add(rule);
-
-        void ISessionEvents.SizeTold(int device, ulong blocks, string? rule)
-        {
-            // Not each time that it is as before.
-            if (blocks != Blocks) Told.Add(rule ?? $"device {device} has {blocks} blocks");
-        }
-
-        void ISessionEvents.SizesAsked(bool complete) => Told.Add($"asked: {complete}");
-
-        void ISessionEvents.NoAnswer(RequestKind question, ushort device) => Unanswered.Add(question);
-
-        void ISessionEvents.Disagrees(string rule) => Told.Add(rule);
-
-        void ISessionEvents.Stray(in Response response)
-        {
-        }
-
-        void ISessionEvents.Lost(int failed, long milliseconds) => Told.Add($"lost {failed} after {milliseconds}");
-
-        void ISessionEvents.Stalled(in InFlight io, long milliseconds) => Told.Add($"stalled {io.Kind} {io.Offset} after {milliseconds}");
-
-        void ISessionEvents.StallEnded(in InFlight io, long milliseconds, int result) => Told.Add($"ended {io.Kind} {io.Offset} after {milliseconds} with {result}");
-
-        internal readonly struct Requests(World world) : IRequestQueue
-        {
-            public void Send(in Request request) => world.Sent.Add(request);
-
-            public void Restart()
-            {
-                world.Restarts++;
-                world.Sent.Clear();
-            }
-        }
-
-        internal readonly struct Completions(World world) : IBlockCompletions
-        {
-            public void Complete(uint slot, int result) => world.Completed.Add((slot, result));
-
-            public void Abandon(uint slot, int errno)
-            {
-                world.Completed.Add((slot, errno));
-                world.Abandoned.Add(slot);
-            }
-
-            public void Restore(uint slot, uint length) => world.Restored.Add((slot, length));
-        }
-    }
+    private static ulong Mergeable(uint slot) => (ulong)slot * SessionWorld.SlotSize << 9;
 }
