@@ -15,7 +15,6 @@ public static unsafe partial class ReclaimSafety
     private const int LockCurrent = 1; // MCL_CURRENT, asm-generic/mman.h
     private const int LockFuture = 2; // MCL_FUTURE
     private const int LockOnFault = 4; // MCL_ONFAULT: else the runtime's reserved addresses would be filled with memory
-    private const int PopulateRead = 22; // MADV_POPULATE_READ, asm-generic/mman-common.h, since 5.14
     private const int SetIoFlusher = 57; // PR_SET_IO_FLUSHER, linux/prctl.h, since 5.6
     private const int LimitLockedMemory = 8; // RLIMIT_MEMLOCK, asm-generic/resource.h
 
@@ -68,7 +67,7 @@ public static unsafe partial class ReclaimSafety
             string[] fields = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
             if (fields.Length < 6 || !fields[5].StartsWith('/')) continue;
             ulong[] range = [.. fields[0].Split('-').Select(address => ulong.Parse(address, NumberStyles.HexNumber, CultureInfo.InvariantCulture))];
-            _ = Advise((void*)range[0], (nuint)(range[1] - range[0]), PopulateRead);
+            PageTables.Fill((void*)range[0], (nuint)(range[1] - range[0]), writable: false);
         }
     }
 
@@ -82,9 +81,6 @@ public static unsafe partial class ReclaimSafety
 
     [LibraryImport("libc", EntryPoint = "setrlimit")]
     private static partial int SetLimit(int resource, Limit* limit);
-
-    [LibraryImport("libc", EntryPoint = "madvise")]
-    private static partial int Advise(void* address, nuint length, int advice);
 
     [LoggerMessage(73, LogLevel.Warning, "a shortage of memory may stop this process if the machine's memory is written to its disks: {Missing}")]
     private static partial void LogMissing(ILogger log, string missing);

@@ -28,9 +28,6 @@ public sealed unsafe class Region : IDisposable
     // A file's times are as coarse as the kernel's tick: a change soon after another one may leave no trace of its own.
     private const int YoungSeconds = 1;
 
-    private const int PopulateRead = 22; // MADV_POPULATE_READ, asm-generic/mman-common.h, since 5.14
-    private const int PopulateWrite = 23; // MADV_POPULATE_WRITE
-
     private readonly int _protection;
     private readonly int* _lost;
     private (long Seconds, long Nanoseconds) _changed;
@@ -147,7 +144,7 @@ public sealed unsafe class Region : IDisposable
             int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
             void* memory = mmap(null, (size_t)(ulong)size, protection, MAP_SHARED, PosixFile.Descriptor(file), 0);
             if (memory == MAP_FAILED) throw new ProgramException(ExitCode.Resource, $"cannot map region {path}: {PosixFile.Describe(errno)}");
-            Populate(memory, (nuint)size, protection);
+            PageTables.Fill(memory, (nuint)size, writable);
             return new Region(path, file, status, (byte*)memory, (nuint)size, protection);
         }
         catch
@@ -193,7 +190,7 @@ public sealed unsafe class Region : IDisposable
         if (!IsLost) return true;
         if (!IsWhole()) return false;
         if (mmap(Memory, (size_t)(ulong)Length, _protection, MAP_SHARED | MAP_FIXED, PosixFile.Descriptor(File), 0) == MAP_FAILED) return false;
-        Populate(Memory, Length, _protection);
+        PageTables.Fill(Memory, Length, (_protection & PROT_WRITE) != 0);
         Volatile.Write(ref *_lost, 0);
         return true;
     }
@@ -207,14 +204,6 @@ public sealed unsafe class Region : IDisposable
         Memory = null;
         File.Dispose();
     }
-
-    /// <summary>
-    /// Page tables that were made at the first use would be made while the machine waits for this very I/O, when it is short of memory.
-    /// MAP_POPULATE does nothing once a process has locked its memory with MCL_ONFAULT. Memory that has no pages (Muen's), and a kernel
-    /// that does not know the advice, do without.
-    /// </summary>
-    private static void Populate(void* memory, nuint length, int protection) =>
-        _ = madvise(memory, (size_t)(ulong)length, (protection & PROT_WRITE) != 0 ? PopulateWrite : PopulateRead);
 
     private bool IsWhole()
     {

@@ -14,13 +14,13 @@ public sealed class DiskExtentTests : IDisposable
     public DiskExtentTests()
     {
         // The disk 8:0 with three partitions, of which the last two overlap; the loop device 7:0 on an image, with a partition.
-        Device("8:0", "sda");
-        Device("8:1", "sda/sda1", ("partition", "1"), ("start", "2048"), ("size", "2048"));
-        Device("8:2", "sda/sda2", ("partition", "2"), ("start", "4096"), ("size", "4096"));
-        Device("8:3", "sda/sda3", ("partition", "3"), ("start", "8191"), ("size", "1"));
+        _folder.Device("8:0", "sda");
+        _folder.Device("8:1", "sda/sda1", ("partition", "1"), ("start", "2048"), ("size", "2048"));
+        _folder.Device("8:2", "sda/sda2", ("partition", "2"), ("start", "4096"), ("size", "4096"));
+        _folder.Device("8:3", "sda/sda3", ("partition", "3"), ("start", "8191"), ("size", "1"));
         _ = _folder.Image("image", 1 << 20);
-        Device("7:0", "loop0", ("loop/backing_file", $"{_folder.Path}/image"), ("loop/offset", "65536"));
-        Device("7:1", "loop0/loop0p1", ("partition", "1"), ("start", "8"), ("size", "8"));
+        _folder.Device("7:0", "loop0", ("loop/backing_file", $"{_folder.Path}/image"), ("loop/offset", "65536"));
+        _folder.Device("7:1", "loop0/loop0p1", ("partition", "1"), ("start", "8"), ("size", "8"));
     }
 
     public void Dispose() => _folder.Dispose();
@@ -96,17 +96,4 @@ public sealed class DiskExtentTests : IDisposable
     }
 
     private DiskExtent Of(ulong major, ulong minor) => DiskExtent.OfDevice((major << 8) | minor, $"{_folder.Path}/block");
-
-    private void Device(string number, string folder, params (string Name, string Value)[] files)
-    {
-        string path = $"{_folder.Path}/devices/{folder}";
-        foreach ((string name, string value) in files.Append(("dev", number)))
-        {
-            Directory.CreateDirectory(Path.GetDirectoryName($"{path}/{name}")!);
-            File.WriteAllText($"{path}/{name}", $"{value}\n");
-        }
-
-        Directory.CreateDirectory($"{_folder.Path}/block");
-        Directory.CreateSymbolicLink($"{_folder.Path}/block/{number}", $"../devices/{folder}");
-    }
 }

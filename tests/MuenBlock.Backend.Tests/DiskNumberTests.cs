@@ -20,16 +20,16 @@ public sealed class DiskNumberTests : IDisposable
     [InlineData("size", "100", null)]
     public void A_disk_is_what_it_is_called(string file, string value, string? name)
     {
-        Device("8:0", "sda", (file, value));
+        _folder.Device("8:0", "sda", (file, value));
         Assert.Equal(name, NameOf(8, 0));
     }
 
     [Fact]
     public void A_partition_is_its_disk_and_where_it_begins_however_long_it_is()
     {
-        Device("8:0", "sda", ("device/wwid", "naa.1"));
-        Device("8:1", "sda/sda1", ("partition", "1"), ("start", "2048"), ("size", "2048"), ("uevent", "PARTUUID=1-2"));
-        Device("8:2", "sda/sda2", ("partition", "2"), ("start", "4096"), ("size", "2048"));
+        _folder.Device("8:0", "sda", ("device/wwid", "naa.1"));
+        _folder.Device("8:1", "sda/sda1", ("partition", "1"), ("start", "2048"), ("size", "2048"), ("uevent", "PARTUUID=1-2"));
+        _folder.Device("8:2", "sda/sda2", ("partition", "2"), ("start", "4096"), ("size", "2048"));
         Assert.Equal("device/wwid naa.1\0from 2048", NameOf(8, 1));
         Assert.NotEqual(NameOf(8, 1), NameOf(8, 2));
         Assert.NotEqual(NameOf(8, 0), NameOf(8, 1));
@@ -38,9 +38,9 @@ public sealed class DiskNumberTests : IDisposable
     [Fact]
     public void A_partition_of_a_disk_without_a_name_is_its_own_UUID()
     {
-        Device("8:0", "sda");
-        Device("8:1", "sda/sda1", ("partition", "1"), ("start", "2048"), ("uevent", "MAJOR=8\nPARTUUID=1-2\nPARTN=1"));
-        Device("8:2", "sda/sda2", ("partition", "2"), ("start", "4096"), ("uevent", "MAJOR=8"));
+        _folder.Device("8:0", "sda");
+        _folder.Device("8:1", "sda/sda1", ("partition", "1"), ("start", "2048"), ("uevent", "MAJOR=8\nPARTUUID=1-2\nPARTN=1"));
+        _folder.Device("8:2", "sda/sda2", ("partition", "2"), ("start", "4096"), ("uevent", "MAJOR=8"));
         Assert.Equal("PARTUUID=1-2", NameOf(8, 1));
         Assert.Null(NameOf(8, 2));
     }
@@ -49,9 +49,9 @@ public sealed class DiskNumberTests : IDisposable
     public void A_loop_device_is_its_file_from_its_offset()
     {
         string image = _folder.Image("image", 8192);
-        Device("7:0", "loop0", ("loop/backing_file", image), ("loop/offset", "4096"));
-        Device("7:1", "loop1", ("loop/backing_file", image), ("loop/offset", "0"));
-        Device("7:2", "loop2", ("loop/backing_file", "/nowhere"), ("loop/offset", "0"));
+        _folder.Device("7:0", "loop0", ("loop/backing_file", image), ("loop/offset", "4096"));
+        _folder.Device("7:1", "loop1", ("loop/backing_file", image), ("loop/offset", "0"));
+        _folder.Device("7:2", "loop2", ("loop/backing_file", "/nowhere"), ("loop/offset", "0"));
         Assert.EndsWith("\0from 4096", NameOf(7, 0), StringComparison.Ordinal);
         Assert.NotEqual(NameOf(7, 0), NameOf(7, 1));
         Assert.Null(NameOf(7, 2));
@@ -89,17 +89,4 @@ public sealed class DiskNumberTests : IDisposable
     }
 
     private string? NameOf(ulong major, ulong minor) => DiskNumber.NameOfDevice((major << 8) | minor, $"{_folder.Path}/block");
-
-    private void Device(string number, string folder, params (string Name, string Value)[] files)
-    {
-        string path = $"{_folder.Path}/devices/{folder}";
-        foreach ((string name, string value) in files.Append(("dev", number)))
-        {
-            Directory.CreateDirectory(Path.GetDirectoryName($"{path}/{name}")!);
-            File.WriteAllText($"{path}/{name}", $"{value}\n");
-        }
-
-        Directory.CreateDirectory($"{_folder.Path}/block");
-        Directory.CreateSymbolicLink($"{_folder.Path}/block/{number}", $"../devices/{folder}");
-    }
 }

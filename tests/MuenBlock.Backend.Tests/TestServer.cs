@@ -85,4 +85,21 @@ internal sealed class TestFolder : IDisposable
     }
 
     public void Dispose() => Directory.Delete(Path, recursive: true);
+
+    /// <summary>Describes a block device as the system does, below devices, with a link from block.</summary>
+    /// <param name="number">Its number, MAJOR:MINOR.</param>
+    /// <param name="folder">Where, such as sda/sda1.</param>
+    /// <param name="files">What is in its folder.</param>
+    public void Device(string number, string folder, params (string Name, string Value)[] files)
+    {
+        string path = $"{Path}/devices/{folder}";
+        foreach ((string name, string value) in files.Append(("dev", number)))
+        {
+            Directory.CreateDirectory(System.IO.Path.GetDirectoryName($"{path}/{name}")!);
+            File.WriteAllText($"{path}/{name}", $"{value}\n");
+        }
+
+        Directory.CreateDirectory($"{Path}/block");
+        Directory.CreateSymbolicLink($"{Path}/block/{number}", $"../devices/{folder}");
+    }
 }
