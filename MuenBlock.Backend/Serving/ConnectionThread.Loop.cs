@@ -254,7 +254,7 @@ internal sealed partial class ConnectionThread
 
         private void BeginSession(bool resumed = false)
         {
-            _signal.Agree(PeerFeatures.None);
+            _signal.Forget();
             _machine.BeginSession(resumed);
         }
     }

@@ -91,7 +91,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             _ when ways.CanWaitByFutex => $"polls {ways.Incoming}, which has no event, on a kernel whose rings know no futex",
             _ => $"polls {ways.Incoming}, which has no event, and no pages for a futex",
         };
-        Agree(PeerFeatures.None);
+        Forget();
         _spin = new SpinBudget((long)(spin.TotalSeconds * Stopwatch.Frequency));
     }
 
@@ -123,6 +123,16 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             _ => false,
         };
         _wakeUnasked = _ways.Doorbell is not null && (peer & PeerFeatures.Agrees) == 0;
+    }
+
+    /// <summary>
+    /// Takes note that the peer is gone or began anew: nothing is agreed, and the numbers of its sleeps, which begin anew as well, may be
+    /// ones that its predecessor was woken for.
+    /// </summary>
+    public void Forget()
+    {
+        _wokenFor = 0;
+        Agree(PeerFeatures.None);
     }
 
     /// <summary>Sleeps so far.</summary>

@@ -179,7 +179,7 @@ internal sealed partial class ConnectionThread
             {
                 _lost = true;
                 string? name = _owner._regions.All.Lost?.Name;
-                _signal.Agree(PeerFeatures.None);
+                _signal.Forget();
                 _session.MemoryLost();
                 if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Resource, $"connection {_id}: region {name} was truncated while it was in use");
                 _owner._greeted.Set();
@@ -318,14 +318,14 @@ internal sealed partial class ConnectionThread
                     break;
             }
 
-            _signal.Agree(PeerFeatures.None);
+            _signal.Forget();
             _session.ServerLeft();
             return true;
         }
 
         private void BeginSession()
         {
-            _signal.Agree(PeerFeatures.None);
+            _signal.Forget();
             _session.ServerAppeared(Environment.TickCount64);
         }
 

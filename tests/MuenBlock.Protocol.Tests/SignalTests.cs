@@ -67,6 +67,25 @@ public sealed unsafe class SignalTests : IDisposable
     }
 
     [Fact]
+    public void A_successor_of_the_peer_gets_its_event_for_a_number_that_its_predecessor_was_woken_for()
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, Events);
+        PeerSignal<Response, Request> signal = Signal(ring, ways);
+        signal.Initialise();
+        long before = Rings;
+        for (int peer = 1; peer <= 3; peer++)
+        {
+            signal.Agree(Agreed);
+            PeersHint = 1;
+            signal.Publish();
+            signal.Publish();
+            Assert.Equal(before + peer, Rings);
+            signal.Forget();
+        }
+    }
+
+    [Fact]
     public void A_peer_that_knows_no_hints_gets_an_event_each_time()
     {
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });

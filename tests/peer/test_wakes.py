@@ -36,6 +36,14 @@ class Wakes(harness.BackendCase):
                     self.assertEqual(sleeper.bell.timeouts, 0, "the backend did not wake a sleeper")
                 self.stop(program)
 
+    def test_a_successor_is_woken_whatever_its_predecessor_was_woken_for(self) -> None:
+        self.serve([LINUX_PAIR], [f"{self.image('image', MIB)}:1"])
+        for session in range(60):
+            with harness.Probe(LINUX_PAIR, self.regions, features=True) as sleeper:
+                sleeper.connect()
+                self.assertEqual(sleeper.bell.timeouts, 0, f"session {session}")
+            time.sleep(0.01)    # the backend falls asleep, and reads the requests of the next one by one
+
     def test_a_load_with_sleeping_ends_is_verified(self) -> None:
         self.serve([LINUX_PAIR], [f"{self.image('image', 16 * MIB)}:1"])
         with harness.Probe(LINUX_PAIR, self.regions, features=True) as sleeper:
