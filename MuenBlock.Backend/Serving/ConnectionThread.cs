@@ -30,8 +30,8 @@ internal sealed partial class ConnectionThread : IDisposable
 
     private const long LookMilliseconds = 1_000;
 
-    private const ulong ControlCompletion = ulong.MaxValue - 2;
-    private const ulong SmartCompletion = ulong.MaxValue - 3;
+    private const ulong ControlCompletion = ulong.MaxValue - 3;
+    private const ulong SmartCompletion = ulong.MaxValue - 4;
 
     private readonly Connection _connection;
     private readonly ConnectionOptions _options;

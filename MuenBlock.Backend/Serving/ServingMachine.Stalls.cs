@@ -1,5 +1,6 @@
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Signals;
 
 namespace MuenBlock.Backend.Serving;
 
@@ -22,8 +23,8 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     /// <summary>After how long, in milliseconds.</summary>
     public long StallMilliseconds { get; init; } = long.MaxValue;
 
-    /// <summary>When <see cref="Watch"/> is next needed, in milliseconds of <see cref="Now"/>; <see cref="long.MaxValue"/> for never.</summary>
-    public long Deadline => Stalls is null || _underWay == 0 ? long.MaxValue : _nextLook;
+    /// <summary>When <see cref="Watch"/> is needed at the latest, in milliseconds of <see cref="Now"/>; <see cref="long.MaxValue"/> for never.</summary>
+    public long Deadline => Stalls is null || _underWay == 0 ? long.MaxValue : _nextLook + Heartbeat.Slack(StallMilliseconds);
 
     /// <summary>Looks at what is under way, if it is time to.</summary>
     public void Watch()

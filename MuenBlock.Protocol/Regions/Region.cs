@@ -66,6 +66,9 @@ public sealed unsafe class Region : IDisposable
     /// <summary>The file that is mapped.</summary>
     public SafeFileHandle File { get; }
 
+    /// <summary>Whether it is mapped for writing.</summary>
+    public bool IsWritable => (_protection & PROT_WRITE) != 0;
+
     /// <summary>Whether memory of the region was found to be gone. A plain load.</summary>
     public bool IsLost => Volatile.Read(ref *_lost) != 0;
 
@@ -190,7 +193,7 @@ public sealed unsafe class Region : IDisposable
         if (!IsLost) return true;
         if (!IsWhole()) return false;
         if (mmap(Memory, (size_t)(ulong)Length, _protection, MAP_SHARED | MAP_FIXED, PosixFile.Descriptor(File), 0) == MAP_FAILED) return false;
-        PageTables.Fill(Memory, Length, (_protection & PROT_WRITE) != 0);
+        PageTables.Fill(Memory, Length, IsWritable);
         Volatile.Write(ref *_lost, 0);
         return true;
     }

@@ -40,13 +40,15 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <summary>The user data of a wake that failed; one that succeeds has no completion.</summary>
     public const ulong WakeCompletion = ulong.MaxValue - 1;
 
-    // A wake cannot be lost between two ends that keep the protocol. A peer that was replaced by one that knows no futex
-    // writes without waking: it is found after this long, and one wake-up a second costs nothing.
-    private const long HeartbeatNanoseconds = 1_000_000_000;
+    /// <summary>The user data of the completion that the heartbeat makes.</summary>
+    public const ulong BeatCompletion = ulong.MaxValue - 2;
 
     // Polling starts at about the cost of a sleep and a wake-up, doubles while nothing comes, and ends where it costs 0.1 % of a CPU.
     private const long PollFirstNanoseconds = 20_000;
     private const long PollLastNanoseconds = 5_000_000;
+
+    // TURNSDOC
+    private static readonly int Turns = int.Parse(Environment.GetEnvironmentVariable("MB_TURNS") ?? "4");
 
     private readonly Ring _ring;
     private readonly ChannelReader<TIn> _incoming;
@@ -54,6 +56,8 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private readonly SignalWays _ways;
     private readonly bool _ringWakes;
     private readonly SpinBudget _spin;
+    private readonly Heartbeat _heartbeat = new();
+    private readonly Way _bestWay;
     private Way _way;
     private bool _peerWakes;
     private bool _wakeUnasked;
@@ -62,6 +66,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private ulong _wokenFor;
     private long _pollNanoseconds = PollFirstNanoseconds;
     private bool _armed;
+    private bool _beats;
 
     /// <summary>Creates the signal of one connection.</summary>
     /// <param name="ring">The connection thread's ring.</param>
@@ -82,7 +87,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         _ways = ways;
         _ringWakes = ring.Supports(Operation.FutexWake);
         bool futex = ways.CanWaitByFutex && ring.Supports(Operation.FutexWait);
-        _way = mode == WaitMode.Poll ? Way.Poll : ways.Event is not null ? Way.Event : futex ? Way.Futex : Way.Poll;
+        _way = _bestWay = mode == WaitMode.Poll ? Way.Poll : ways.Event is not null ? Way.Event : futex ? Way.Futex : Way.Poll;
         Waiting = _way switch
         {
             Way.Event => $"waits for the event of {ways.Incoming}",
@@ -158,6 +163,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     {
         _outgoing.Initialise(Epoch.New());
         _wokenFor = 0;
+
+        // What could not be waited for may be whole again, as a region that was truncated.
+        _way = _bestWay;
         WakeWhoeverWaits();
     }
 
@@ -172,6 +180,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <param name="completion">The completion.</param>
     public void Complete(in Completion completion)
     {
+        if (completion.UserData == BeatCompletion) _beats = false;
         if (completion.UserData != WaitCompletion) return;
         _armed = false;
 
@@ -210,6 +219,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             if (Spin(expectPeer, ticks)) return;
         }
 
+        if (!spin && expectPeer && FindsByYielding()) return;
         Sleeps++;
         if (!expectPeer)
         {
@@ -233,8 +243,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             if (_way != Way.Poll && !_armed) Arm(expected);
 
             // A wake covers packets only; an inactive peer's new epoch may be announced just before the wait begins.
-            long longest = _peerWakes && _incoming.Synchronised ? HeartbeatNanoseconds : _pollNanoseconds;
-            _ = _ring.Enter(waitFor, longestNanoseconds >= 0 ? Math.Min(longest, longestNanoseconds) : longest);
+            if (!_peerWakes || !_incoming.Synchronised) longestNanoseconds = longestNanoseconds < 0 ? _pollNanoseconds : Math.Min(_pollNanoseconds, longestNanoseconds);
+            else if (longestNanoseconds < 0 || longestNanoseconds >= Heartbeat.Nanoseconds) longestNanoseconds = Beat();
+            _ = _ring.Enter(waitFor, longestNanoseconds);
             _pollNanoseconds = _incoming.HasNews ? PollFirstNanoseconds : Math.Min(_pollNanoseconds * 2, PollLastNanoseconds);
         }
 
@@ -245,9 +256,31 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     {
         ref SubmissionEntry entry = ref _ring.NextEntry();
         if (_way == Way.Event) entry.PreparePoll(PosixFile.Descriptor(_ways.Event!), (uint)POLLIN);
-        else entry.PrepareFutexWait(ChannelHeader.Futex(_incoming.Header), expected);
+        else entry.PrepareFutexWait(_ways.WaitWord, expected);
         entry.UserData = WaitCompletion;
         _armed = true;
+    }
+
+    // A time-out of each sleep of its own would cost more than the rest of the call.
+    private long Beat()
+    {
+        if (!_beats) _heartbeat.Arm(_ring, BeatCompletion);
+        _beats = true;
+        return -1;
+    }
+
+    // Where another thread waits for this CPU, it may be the one that makes work for this one: it has its turn without being waited for,
+    // which saves the announcement, the wake, and most of all a wake-up for every few packets. On a CPU that nobody else wants it is a short look.
+    private bool FindsByYielding()
+    {
+        if (_ring.Queued > 0) _ = _ring.Enter();
+        for (int i = 0; i < Turns; i++)
+        {
+            if (_ring.HasNews || _incoming.HasNews) return true;
+            _ = Thread.Yield();
+        }
+
+        return _ring.HasNews || _incoming.HasNews;
     }
 
     private bool Spin(bool expectPeer, long ticks)

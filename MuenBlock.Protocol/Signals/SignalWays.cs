@@ -1,4 +1,5 @@
 using Microsoft.Win32.SafeHandles;
+using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Regions;
 using Tmds.Linux;
@@ -15,14 +16,18 @@ namespace MuenBlock.Protocol.Signals;
 /// <item>What has neither is looked at again and again.</item>
 /// </list>
 /// </summary>
-public sealed class SignalWays : IDisposable
+public sealed unsafe class SignalWays : IDisposable
 {
+    private readonly FutexPage? _page;
+
     private SignalWays(Region incoming, Region outgoing, Doorbell? doorbell, string whyNoDoorbell)
     {
         Incoming = incoming.Name;
         Event = HasEvent(incoming.File) ? incoming.File : null;
         CanWaitByFutex = incoming.CanBePinned;
         CanWakeByFutex = doorbell is null && outgoing.CanBePinned;
+        if (CanWaitByFutex && Event is null && !incoming.IsWritable) _page = FutexPage.TryMap(incoming);
+        WaitWord = _page is null ? ChannelHeader.Futex((ChannelHeader*)incoming.Memory) : _page.Word;
         Doorbell = doorbell;
         WhyNoDoorbell = whyNoDoorbell;
     }
@@ -35,6 +40,9 @@ public sealed class SignalWays : IDisposable
 
     /// <summary>Whether the channel that is read has pages, which a futex needs.</summary>
     public bool CanWaitByFutex { get; }
+
+    /// <summary>The futex of the channel that is read, by the address that is best to wait at.</summary>
+    public uint* WaitWord { get; }
 
     /// <summary>What the peer is woken with; null where there is no event.</summary>
     public Doorbell? Doorbell { get; }
@@ -62,11 +70,15 @@ public sealed class SignalWays : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => Doorbell?.Dispose();
+    public void Dispose()
+    {
+        Doorbell?.Dispose();
+        _page?.Dispose();
+    }
 
     // A channel's file is never writable in the sense of poll(2), is in error without an event, and else readable once per batch of
     // events. Ordinary files are always both readable and writable, as they have nothing to wait for.
-    private static unsafe bool HasEvent(SafeFileHandle file)
+    private static bool HasEvent(SafeFileHandle file)
     {
         pollfd look = new() { fd = PosixFile.Descriptor(file), events = (short)(POLLIN | POLLOUT) };
         return poll(&look, 1, 0) >= 0 && (look.revents & ~POLLIN) == 0;

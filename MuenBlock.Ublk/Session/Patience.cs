@@ -1,3 +1,5 @@
+using MuenBlock.Protocol.Signals;
+
 namespace MuenBlock.Ublk.Session;
 
 /// <summary>How long a session waits for its server, in milliseconds; <see cref="long.MaxValue"/> for ever.</summary>
@@ -9,12 +11,10 @@ internal readonly record struct Patience(long Fail, long Warn)
     public static Patience Endless => new(long.MaxValue, long.MaxValue);
 
     /// <summary>How often to look whether something takes too long: often enough to be an eighth late at most, and never more than that costs.</summary>
-    public long LookEvery
-    {
-        get
-        {
-            long least = Math.Min(Fail, Warn);
-            return least == long.MaxValue ? long.MaxValue : Math.Clamp(least / 8, 10, 1_000);
-        }
-    }
+    public long LookEvery => Least == long.MaxValue ? long.MaxValue : Math.Clamp(Least / 8, 10, 1_000);
+
+    /// <summary>How late a look may be.</summary>
+    public long Slack => Heartbeat.Slack(Least);
+
+    private long Least => Math.Min(Fail, Warn);
 }

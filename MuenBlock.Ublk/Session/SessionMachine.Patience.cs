@@ -40,6 +40,8 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <returns>Whether it is so.</returns>
     public bool IsElsewhere(uint slot) => _table[slot].Elsewhere;
 
+    private long LookDeadline => _nextLook == long.MaxValue ? long.MaxValue : _nextLook + Patience.Slack;
+
     private void Look()
     {
         _nextLook = Now + Patience.LookEvery;

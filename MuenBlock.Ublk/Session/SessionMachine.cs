@@ -110,8 +110,8 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <summary>Answers that nobody had asked for.</summary>
     public ulong Strays { get; private set; }
 
-    /// <summary>When <see cref="Tick"/> is next needed, in milliseconds of its clock; <see cref="long.MaxValue"/> for never.</summary>
-    public long Deadline => Math.Min(State == SessionState.Greeting ? _questionDeadline : SizesDeadline, Count > 0 ? _nextLook : long.MaxValue);
+    /// <summary>When <see cref="Tick"/> is needed at the latest, in milliseconds of its clock; <see cref="long.MaxValue"/> for never.</summary>
+    public long Deadline => Math.Min(State == SessionState.Greeting ? _questionDeadline : SizesDeadline, Count > 0 ? LookDeadline : long.MaxValue);
 
     /// <summary>Makes the table of I/Os, once the buffer's layout is known. Everything that the session ever needs is allocated now (I4).</summary>
     /// <param name="slots">How many I/Os there can be; the channel holds <see cref="Questions"/> requests and responses more (I1).</param>
