@@ -47,9 +47,6 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private const long PollFirstNanoseconds = 20_000;
     private const long PollLastNanoseconds = 5_000_000;
 
-    // TURNSDOC
-    private static readonly int Turns = int.Parse(Environment.GetEnvironmentVariable("MB_TURNS") ?? "4");
-
     private readonly Ring _ring;
     private readonly ChannelReader<TIn> _incoming;
     private readonly ChannelWriter<TOut> _outgoing;
@@ -198,7 +195,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// May return early for no reason: the caller looks at everything again.
     /// </summary>
     /// <param name="expectPeer">Whether the peer may write. If not, nothing is announced and its wakes are not waited for.</param>
-    /// <param name="spin">Whether so little is in flight that looking for a while pays.</param>
+    /// <param name="spin">Whether so little is in flight that looking for a while pays; else others have their turn before.</param>
     /// <param name="longestNanoseconds">The longest that it may take; -1 for no limit.</param>
     /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up.</param>
     public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)
@@ -219,7 +216,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             if (Spin(expectPeer, ticks)) return;
         }
 
-        if (!spin && expectPeer && FindsByYielding()) return;
+        if (!spin && FindsAfterOthersTurn(expectPeer)) return;
         Sleeps++;
         if (!expectPeer)
         {
@@ -269,19 +266,17 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         return -1;
     }
 
-    // Where another thread waits for this CPU, it may be the one that makes work for this one: it has its turn without being waited for,
-    // which saves the announcement, the wake, and most of all a wake-up for every few packets. On a CPU that nobody else wants it is a short look.
-    private bool FindsByYielding()
+    // Where another thread waits for this CPU, it may be the one that makes work for this one: it has its turn without being waited for, which
+    // saves the announcement, the wake, and above all a wake-up for every few packets. On a CPU that nobody else wants this is a short look.
+    private bool FindsAfterOthersTurn(bool expectPeer)
     {
         if (_ring.Queued > 0) _ = _ring.Enter();
-        for (int i = 0; i < Turns; i++)
-        {
-            if (_ring.HasNews || _incoming.HasNews) return true;
-            _ = Thread.Yield();
-        }
-
-        return _ring.HasNews || _incoming.HasNews;
+        if (HasNews(expectPeer)) return true;
+        _ = Thread.Yield();
+        return HasNews(expectPeer);
     }
+
+    private bool HasNews(bool expectPeer) => _ring.HasNews || (expectPeer && _incoming.HasNews);
 
     private bool Spin(bool expectPeer, long ticks)
     {
@@ -291,7 +286,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         {
             for (int i = 0; i < 8; i++)
             {
-                if (_ring.HasNews || (expectPeer && _incoming.HasNews))
+                if (HasNews(expectPeer))
                 {
                     _spin.Found(Stopwatch.GetTimestamp() - start);
                     return true;

@@ -138,6 +138,62 @@ public sealed unsafe class SignalTests : IDisposable
         Assert.DoesNotContain("event of in", Signal(ring, ways).Waiting, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_sleep_ends_with_the_wake_of_the_peer_whether_or_not_its_channel_may_be_written(bool writable)
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using Region readOnly = Region.Open(_folder, "in", writable, 8192);
+        using SignalWays ways = SignalWays.Find(readOnly, _outgoing, eventDirectory: null);
+        Assert.Equal(writable, ways.WaitWord == ChannelHeader.Futex((ChannelHeader*)readOnly.Memory));
+        var reader = new ChannelReader<Response>(readOnly.Memory, readOnly.Length, Protocol);
+        var signal = new PeerSignal<Response, Request>(ring, reader, new ChannelWriter<Request>(_outgoing.Memory, _outgoing.Length, Protocol), ways, WaitMode.Auto, TimeSpan.Zero);
+        var peer = new ChannelWriter<Response>(_incoming.Memory, _incoming.Length, Protocol);
+        peer.Initialise(1);
+        Assert.Equal(ReadStatus.NewEpoch, reader.Read([], out _));
+        signal.Initialise();
+        signal.Agree(PeerFeatures.Agrees | PeerFeatures.Futex);
+        bool woken = false;
+        var writes = new Thread(() =>
+        {
+            Thread.Sleep(200);
+            peer.Next() = default;
+            peer.Publish();
+            Futex.WakeAll(ChannelHeader.Futex((ChannelHeader*)_incoming.Memory));
+        });
+        writes.Start();
+        while (!reader.HasNews) signal.Sleep(expectPeer: true, spin: false);
+        while (ring.TryTake(out Completion completion)) woken |= completion is { UserData: PeerSignal<Response, Request>.WaitCompletion, Result: 0 };
+        Assert.True(woken); // and it is not a heartbeat that found the packet
+        writes.Join();
+    }
+
+    [Fact]
+    public void A_sleep_that_nothing_ends_is_ended_by_the_heartbeat()
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
+        var reader = new ChannelReader<Response>(_incoming.Memory, _incoming.Length, Protocol);
+        var signal = new PeerSignal<Response, Request>(ring, reader, new ChannelWriter<Request>(_outgoing.Memory, _outgoing.Length, Protocol), ways, WaitMode.Auto, TimeSpan.Zero);
+        new ChannelWriter<Response>(_incoming.Memory, _incoming.Length, Protocol).Initialise(1);
+        Assert.Equal(ReadStatus.NewEpoch, reader.Read([], out _));
+        signal.Initialise();
+        signal.Agree(PeerFeatures.Agrees | PeerFeatures.Futex);
+        for (int beat = 0; beat < 2; beat++)
+        {
+            ulong completion = 0;
+            signal.Sleep(expectPeer: true, spin: false);
+            while (ring.TryTake(out Completion taken))
+            {
+                completion = taken.UserData;
+                signal.Complete(taken);
+            }
+
+            Assert.Equal(PeerSignal<Response, Request>.BeatCompletion, completion);
+        }
+    }
+
     private PeerSignal<Response, Request> Signal(Ring ring, SignalWays ways) => new(
         ring,
         new ChannelReader<Response>(_incoming.Memory, _incoming.Length, Protocol),
