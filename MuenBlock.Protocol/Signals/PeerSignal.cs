@@ -47,12 +47,16 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private const long PollFirstNanoseconds = 20_000;
     private const long PollLastNanoseconds = 5_000_000;
 
+    // A turn of a peer or of an application with a deep queue is shorter, also where the CPU is emulated; a slice is longer.
+    private const long TurnsInSecond = 1_000;
+
     private readonly Ring _ring;
     private readonly ChannelReader<TIn> _incoming;
     private readonly ChannelWriter<TOut> _outgoing;
     private readonly SignalWays _ways;
     private readonly bool _ringWakes;
     private readonly SpinBudget _spin;
+    private readonly TurnBudget _turns = new(Stopwatch.Frequency / TurnsInSecond);
     private readonly Heartbeat _heartbeat = new();
     private readonly Way _bestWay;
     private Way _way;
@@ -197,7 +201,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <param name="expectPeer">Whether the peer may write. If not, nothing is announced and its wakes are not waited for.</param>
     /// <param name="spin">Whether so little is in flight that looking for a while pays; else others have their turn before.</param>
     /// <param name="longestNanoseconds">The longest that it may take; -1 for no limit.</param>
-    /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up.</param>
+    /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up; where others have their turn they are one.</param>
     public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)
     {
         uint waitFor = 1 + (uint)atOnce;
@@ -213,10 +217,18 @@ public sealed unsafe class PeerSignal<TIn, TOut>
 
             long ticks = _lookDue;
             _lookDue = 0;
-            if (Spin(expectPeer, ticks)) return;
+            if (Spin(expectPeer, ticks))
+            {
+                _pollNanoseconds = PollFirstNanoseconds;
+                return;
+            }
+        }
+        else if (!spin && _turns.Next() && FindsAfterOthersTurn(expectPeer))
+        {
+            _pollNanoseconds = PollFirstNanoseconds;
+            return;
         }
 
-        if (!spin && FindsAfterOthersTurn(expectPeer)) return;
         Sleeps++;
         if (!expectPeer)
         {
@@ -272,7 +284,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     {
         if (_ring.Queued > 0) _ = _ring.Enter();
         if (HasNews(expectPeer)) return true;
+        long start = Stopwatch.GetTimestamp();
         _ = Thread.Yield();
+        _turns.Took(Stopwatch.GetTimestamp() - start);
         return HasNews(expectPeer);
     }
 

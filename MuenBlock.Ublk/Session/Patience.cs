@@ -10,7 +10,7 @@ internal readonly record struct Patience(long Fail, long Warn)
     /// <summary>The session waits for ever and says nothing.</summary>
     public static Patience Endless => new(long.MaxValue, long.MaxValue);
 
-    /// <summary>How often to look whether something takes too long: often enough to be an eighth late at most, and never more than that costs.</summary>
+    /// <summary>How often to look whether something takes too long: often enough to be an eighth late at most, a quarter where a second look decides, and never more than that costs.</summary>
     public long LookEvery => Least == long.MaxValue ? long.MaxValue : Math.Clamp(Least / 8, 10, 1_000);
 
     /// <summary>How late a look may be.</summary>

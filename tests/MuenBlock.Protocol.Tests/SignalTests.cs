@@ -11,6 +11,7 @@ namespace MuenBlock.Protocol.Tests;
 public sealed unsafe class SignalTests : IDisposable
 {
     private const ulong Protocol = 0x1234;
+    private const int SleepsMax = 100; // a sleep may end early for no reason
     private const PeerFeatures Agreed = PeerFeatures.Agrees | PeerFeatures.Events;
 
     private readonly string _folder = Directory.CreateDirectory($"/dev/shm/muenblock-test-{Guid.NewGuid():n}").FullName;
@@ -163,8 +164,16 @@ public sealed unsafe class SignalTests : IDisposable
             Futex.WakeAll(ChannelHeader.Futex((ChannelHeader*)_incoming.Memory));
         });
         writes.Start();
-        while (!reader.HasNews) signal.Sleep(expectPeer: true, spin: false);
-        while (ring.TryTake(out Completion completion)) woken |= completion is { UserData: PeerSignal<Response, Request>.WaitCompletion, Result: 0 };
+        for (int sleep = 0; sleep < SleepsMax && !woken; sleep++)
+        {
+            signal.Sleep(expectPeer: !reader.HasNews, spin: false);
+            while (ring.TryTake(out Completion completion))
+            {
+                woken |= completion is { UserData: PeerSignal<Response, Request>.WaitCompletion, Result: 0 };
+                signal.Complete(completion);
+            }
+        }
+
         Assert.True(woken); // and it is not a heartbeat that found the packet
         writes.Join();
     }
@@ -183,9 +192,10 @@ public sealed unsafe class SignalTests : IDisposable
         for (int beat = 0; beat < 2; beat++)
         {
             ulong completion = 0;
-            signal.Sleep(expectPeer: true, spin: false);
-            while (ring.TryTake(out Completion taken))
+            for (int sleep = 0; sleep < SleepsMax && completion == 0; sleep++)
             {
+                signal.Sleep(expectPeer: true, spin: false);
+                if (!ring.TryTake(out Completion taken)) continue;
                 completion = taken.UserData;
                 signal.Complete(taken);
             }
