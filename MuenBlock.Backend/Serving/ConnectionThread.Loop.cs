@@ -150,7 +150,7 @@ internal sealed partial class ConnectionThread
         {
             if (_machine.Deadline == long.MaxValue) return -1;
             const long nanosecondsInMillisecond = 1_000_000;
-            return Math.Max(0, _machine.Deadline - Environment.TickCount64) * nanosecondsInMillisecond;
+            return Math.Max(0, _machine.Deadline - _machine.Now) * nanosecondsInMillisecond;
         }
 
         private string DescribePeer() =>

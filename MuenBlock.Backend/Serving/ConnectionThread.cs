@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using MuenBlock.IoUring;
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Signals;
 
@@ -30,8 +31,8 @@ internal sealed partial class ConnectionThread : IDisposable
 
     private const long LookMilliseconds = 1_000;
 
-    private const ulong ControlCompletion = ulong.MaxValue - 3;
-    private const ulong SmartCompletion = ulong.MaxValue - 4;
+    private const ulong ControlCompletion = PeerSignal<Request, Response>.BeatCompletion - 1;
+    private const ulong SmartCompletion = ControlCompletion - 1;
 
     private readonly Connection _connection;
     private readonly ConnectionOptions _options;

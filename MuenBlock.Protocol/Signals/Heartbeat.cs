@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using MuenBlock.IoUring;
 
 namespace MuenBlock.Protocol.Signals;
@@ -19,21 +20,30 @@ public sealed unsafe class Heartbeat
 
     // Read by the kernel when the entry is submitted, so it must not move until then.
     private readonly KernelTimespec[] _interval = GC.AllocateArray<KernelTimespec>(1, pinned: true);
+    private bool _armed;
+
+    /// <summary>Begins to beat with the first call of <see cref="Arm"/>.</summary>
+    public Heartbeat() => _interval[0].Seconds = Seconds;
 
     /// <summary>How much later than planned something may be looked at that takes so long anyway: a beat, or nothing where that would show.</summary>
     /// <param name="milliseconds">How long it takes.</param>
     /// <returns>Milliseconds: at most a sixteenth of it.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static long Slack(long milliseconds) => milliseconds >= 16 * Milliseconds ? Milliseconds : 0;
 
-    /// <summary>Queues the next beat: one completion.</summary>
+    /// <summary>Sees to it that there is a next beat: one completion, and then <see cref="Came"/>.</summary>
     /// <param name="ring">The ring of the thread that sleeps.</param>
     /// <param name="userData">The completion's user data.</param>
     public void Arm(Ring ring, ulong userData)
     {
         ArgumentNullException.ThrowIfNull(ring);
-        _interval[0].Seconds = Seconds;
+        if (_armed) return;
+        _armed = true;
         ref SubmissionEntry entry = ref ring.NextEntry();
         fixed (KernelTimespec* interval = _interval) entry.PrepareTimeout(interval);
         entry.UserData = userData;
     }
+
+    /// <summary>A beat came.</summary>
+    public void Came() => _armed = false;
 }

@@ -40,7 +40,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <summary>The user data of a wake that failed; one that succeeds has no completion.</summary>
     public const ulong WakeCompletion = ulong.MaxValue - 1;
 
-    /// <summary>The user data of the completion that the heartbeat makes.</summary>
+    /// <summary>The user data of the completion that the heartbeat makes; the ring's owner may use whatever is below.</summary>
     public const ulong BeatCompletion = ulong.MaxValue - 2;
 
     // Polling starts at about the cost of a sleep and a wake-up, doubles while nothing comes, and ends where it costs 0.1 % of a CPU.
@@ -67,7 +67,6 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private ulong _wokenFor;
     private long _pollNanoseconds = PollFirstNanoseconds;
     private bool _armed;
-    private bool _beats;
 
     /// <summary>Creates the signal of one connection.</summary>
     /// <param name="ring">The connection thread's ring.</param>
@@ -181,7 +180,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <param name="completion">The completion.</param>
     public void Complete(in Completion completion)
     {
-        if (completion.UserData == BeatCompletion) _beats = false;
+        if (completion.UserData == BeatCompletion) _heartbeat.Came();
         if (completion.UserData != WaitCompletion) return;
         _armed = false;
 
@@ -253,7 +252,13 @@ public sealed unsafe class PeerSignal<TIn, TOut>
 
             // A wake covers packets only; an inactive peer's new epoch may be announced just before the wait begins.
             if (!_peerWakes || !_incoming.Synchronised) longestNanoseconds = longestNanoseconds < 0 ? _pollNanoseconds : Math.Min(_pollNanoseconds, longestNanoseconds);
-            else if (longestNanoseconds < 0 || longestNanoseconds >= Heartbeat.Nanoseconds) longestNanoseconds = Beat();
+            else if (longestNanoseconds < 0 || longestNanoseconds >= Heartbeat.Nanoseconds)
+            {
+                // A time-out of each sleep of its own would cost more than the rest of the call.
+                _heartbeat.Arm(_ring, BeatCompletion);
+                longestNanoseconds = -1;
+            }
+
             _ = _ring.Enter(waitFor, longestNanoseconds);
             _pollNanoseconds = _incoming.HasNews ? PollFirstNanoseconds : Math.Min(_pollNanoseconds * 2, PollLastNanoseconds);
         }
@@ -268,14 +273,6 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         else entry.PrepareFutexWait(_ways.WaitWord, expected);
         entry.UserData = WaitCompletion;
         _armed = true;
-    }
-
-    // A time-out of each sleep of its own would cost more than the rest of the call.
-    private long Beat()
-    {
-        if (!_beats) _heartbeat.Arm(_ring, BeatCompletion);
-        _beats = true;
-        return -1;
     }
 
     // Where another thread waits for this CPU, it may be the one that makes work for this one: it has its turn without being waited for, which

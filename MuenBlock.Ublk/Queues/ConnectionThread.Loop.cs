@@ -376,7 +376,7 @@ internal sealed partial class ConnectionThread
         {
             if (_session.Deadline == long.MaxValue) return -1;
             const long nanosecondsInMillisecond = 1_000_000;
-            return Math.Max(0, _session.Deadline - Environment.TickCount64) * nanosecondsInMillisecond;
+            return Math.Max(0, _session.Deadline - _session.Now) * nanosecondsInMillisecond;
         }
     }
 }

@@ -16,7 +16,7 @@ namespace MuenBlock.Ublk.Queues;
 /// </summary>
 internal sealed partial class ConnectionThread : IDisposable
 {
-    private const ulong ControlCompletion = ulong.MaxValue - 3;
+    private const ulong ControlCompletion = PeerSignal<Response, Request>.BeatCompletion - 1;
 
     private readonly ConnectionRegions _regions;
     private readonly ConnectionOptions _options;

@@ -145,37 +145,32 @@ public sealed unsafe class SignalTests : IDisposable
     public void A_sleep_ends_with_the_wake_of_the_peer_whether_or_not_its_channel_may_be_written(bool writable)
     {
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
-        using Region readOnly = Region.Open(_folder, "in", writable, 8192);
-        using SignalWays ways = SignalWays.Find(readOnly, _outgoing, eventDirectory: null);
-        Assert.Equal(writable, ways.WaitWord == ChannelHeader.Futex((ChannelHeader*)readOnly.Memory));
-        var reader = new ChannelReader<Response>(readOnly.Memory, readOnly.Length, Protocol);
-        var signal = new PeerSignal<Response, Request>(ring, reader, new ChannelWriter<Request>(_outgoing.Memory, _outgoing.Length, Protocol), ways, WaitMode.Auto, TimeSpan.Zero);
-        var peer = new ChannelWriter<Response>(_incoming.Memory, _incoming.Length, Protocol);
-        peer.Initialise(1);
-        Assert.Equal(ReadStatus.NewEpoch, reader.Read([], out _));
-        signal.Initialise();
-        signal.Agree(PeerFeatures.Agrees | PeerFeatures.Futex);
+        using Region mapped = Region.Open(_folder, "in", writable, 8192);
+        using SignalWays ways = SignalWays.Find(mapped, _outgoing, eventDirectory: null);
+        Assert.Equal(writable, ways.WaitWord == ChannelHeader.Futex((ChannelHeader*)mapped.Memory));
+        PeerSignal<Response, Request> signal = Met(ring, ways, Reader(mapped));
         bool woken = false;
-        var writes = new Thread(() =>
+
+        // Again and again, as a wake that comes before the sleep is none; there is no packet that could end the sleep instead.
+        var wakes = new Thread(() =>
         {
-            Thread.Sleep(200);
-            peer.Next() = default;
-            peer.Publish();
-            Futex.WakeAll(ChannelHeader.Futex((ChannelHeader*)_incoming.Memory));
+            for (; !Volatile.Read(ref woken); Thread.Sleep(1)) Futex.WakeAll(ChannelHeader.Futex((ChannelHeader*)_incoming.Memory));
         });
-        writes.Start();
+        wakes.Start();
         for (int sleep = 0; sleep < SleepsMax && !woken; sleep++)
         {
-            signal.Sleep(expectPeer: !reader.HasNews, spin: false);
+            signal.Sleep(expectPeer: true, spin: false);
             while (ring.TryTake(out Completion completion))
             {
-                woken |= completion is { UserData: PeerSignal<Response, Request>.WaitCompletion, Result: 0 };
+                if (completion is { UserData: PeerSignal<Response, Request>.WaitCompletion, Result: 0 }) Volatile.Write(ref woken, true);
                 signal.Complete(completion);
             }
         }
 
-        Assert.True(woken); // and it is not a heartbeat that found the packet
-        writes.Join();
+        bool ended = woken;
+        Volatile.Write(ref woken, true);
+        wakes.Join();
+        Assert.True(ended);
     }
 
     [Fact]
@@ -183,12 +178,7 @@ public sealed unsafe class SignalTests : IDisposable
     {
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
         using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
-        var reader = new ChannelReader<Response>(_incoming.Memory, _incoming.Length, Protocol);
-        var signal = new PeerSignal<Response, Request>(ring, reader, new ChannelWriter<Request>(_outgoing.Memory, _outgoing.Length, Protocol), ways, WaitMode.Auto, TimeSpan.Zero);
-        new ChannelWriter<Response>(_incoming.Memory, _incoming.Length, Protocol).Initialise(1);
-        Assert.Equal(ReadStatus.NewEpoch, reader.Read([], out _));
-        signal.Initialise();
-        signal.Agree(PeerFeatures.Agrees | PeerFeatures.Futex);
+        PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming));
         for (int beat = 0; beat < 2; beat++)
         {
             ulong completion = 0;
@@ -204,11 +194,24 @@ public sealed unsafe class SignalTests : IDisposable
         }
     }
 
-    private PeerSignal<Response, Request> Signal(Ring ring, SignalWays ways) => new(
+    private static ChannelReader<Response> Reader(Region region) => new(region.Memory, region.Length, Protocol);
+
+    private PeerSignal<Response, Request> Signal(Ring ring, SignalWays ways, ChannelReader<Response>? reader = null) => new(
         ring,
-        new ChannelReader<Response>(_incoming.Memory, _incoming.Length, Protocol),
+        reader ?? Reader(_incoming),
         new ChannelWriter<Request>(_outgoing.Memory, _outgoing.Length, Protocol),
         ways,
         WaitMode.Auto,
         TimeSpan.Zero);
+
+    /// <summary>A signal whose peer is there and wakes by futex.</summary>
+    private PeerSignal<Response, Request> Met(Ring ring, SignalWays ways, ChannelReader<Response> reader)
+    {
+        new ChannelWriter<Response>(_incoming.Memory, _incoming.Length, Protocol).Initialise(1);
+        Assert.Equal(ReadStatus.NewEpoch, reader.Read([], out _));
+        PeerSignal<Response, Request> signal = Signal(ring, ways, reader);
+        signal.Initialise();
+        signal.Agree(PeerFeatures.Agrees | PeerFeatures.Futex);
+        return signal;
+    }
 }
