@@ -166,6 +166,7 @@ internal sealed partial class ConnectionThread
                 else if (completion.UserData == ControlCompletion) TakeControl();
                 else if (completion.UserData == SmartCompletion) CollectSmart();
                 else _signal.Complete(completion);
+                if (_responses.IsWorthPublishing) Publish();
             }
 
             if (count > 0) _ring.Release();

@@ -63,9 +63,9 @@ public static class CommonOptions
     /// <returns>A new option.</returns>
     public static Option<string> SpinOption() => new("--spin")
     {
-        Description = "How long at most to look for work before sleeping, in microseconds, while little is in flight and waits have been short; 0 to 10000, or auto: 50 on a machine with several CPUs.",
+        Description = "How long at most to look for work before sleeping, in microseconds, while little is in flight and waits have been short; 0 to 10000, or auto: what a sleep and a wake-up cost on this machine, 20 to 500, or 0 if it has one CPU.",
         HelpName = "auto|MICROSECONDS",
-        DefaultValueFactory = _ => "0",
+        DefaultValueFactory = _ => "auto",
     };
 
     /// <summary>--cpus: on which CPUs the threads of connections run.</summary>
@@ -130,8 +130,7 @@ public static class CommonOptions
     /// <exception cref="ProgramException">It is not a number, or out of range.</exception>
     public static TimeSpan ParseSpin(string text)
     {
-        const int automatic = 50; // about what a sleep and a wake-up cost
-        if (text == "auto") return TimeSpan.FromMicroseconds(Environment.ProcessorCount > 1 ? automatic : 0);
+        if (text == "auto") return WakeUpCost.Bound;
         return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int microseconds) && microseconds <= 10_000
             ? TimeSpan.FromMicroseconds(microseconds)
             : throw new ProgramException(ExitCode.Usage, $"--spin '{text}' is neither auto nor a number of microseconds from 0 to 10000");

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.CompilerServices;
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Channels;
@@ -47,16 +48,12 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private const long PollFirstNanoseconds = 20_000;
     private const long PollLastNanoseconds = 5_000_000;
 
-    // A turn of a peer or of an application with a deep queue is shorter, also where the CPU is emulated; a slice is longer.
-    private const long TurnsInSecond = 1_000;
-
     private readonly Ring _ring;
     private readonly ChannelReader<TIn> _incoming;
     private readonly ChannelWriter<TOut> _outgoing;
     private readonly SignalWays _ways;
     private readonly bool _ringWakes;
     private readonly SpinBudget _spin;
-    private readonly TurnBudget _turns = new(Stopwatch.Frequency / TurnsInSecond);
     private readonly Heartbeat _heartbeat = new();
     private readonly Way _bestWay;
     private Way _way;
@@ -96,6 +93,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             _ when ways.CanWaitByFutex => $"polls {ways.Incoming}, which has no event, on a kernel whose rings know no futex",
             _ => $"polls {ways.Incoming}, which has no event, and no pages for a futex",
         };
+        if (spin > TimeSpan.Zero) Waiting += string.Create(CultureInfo.InvariantCulture, $", after a look of at most {spin.TotalMicroseconds:F0} us");
         Forget();
         _spin = new SpinBudget((long)(spin.TotalSeconds * Stopwatch.Frequency));
     }
@@ -198,9 +196,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// May return early for no reason: the caller looks at everything again.
     /// </summary>
     /// <param name="expectPeer">Whether the peer may write. If not, nothing is announced and its wakes are not waited for.</param>
-    /// <param name="spin">Whether so little is in flight that looking for a while pays; else others have their turn before.</param>
+    /// <param name="spin">Whether so little is in flight that looking for a while pays.</param>
     /// <param name="longestNanoseconds">The longest that it may take; -1 for no limit.</param>
-    /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up; where others have their turn they are one.</param>
+    /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up; where there is a look they are one.</param>
     public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)
     {
         uint waitFor = 1 + (uint)atOnce;
@@ -221,11 +219,6 @@ public sealed unsafe class PeerSignal<TIn, TOut>
                 _pollNanoseconds = PollFirstNanoseconds;
                 return;
             }
-        }
-        else if (!spin && _turns.Next() && FindsAfterOthersTurn(expectPeer))
-        {
-            _pollNanoseconds = PollFirstNanoseconds;
-            return;
         }
 
         Sleeps++;
@@ -275,18 +268,6 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         _armed = true;
     }
 
-    // Where another thread waits for this CPU, it may be the one that makes work for this one: it has its turn without being waited for, which
-    // saves the announcement, the wake, and above all a wake-up for every few packets. On a CPU that nobody else wants this is a short look.
-    private bool FindsAfterOthersTurn(bool expectPeer)
-    {
-        if (_ring.Queued > 0) _ = _ring.Enter();
-        if (HasNews(expectPeer)) return true;
-        long start = Stopwatch.GetTimestamp();
-        _ = Thread.Yield();
-        _turns.Took(Stopwatch.GetTimestamp() - start);
-        return HasNews(expectPeer);
-    }
-
     private bool HasNews(bool expectPeer) => _ring.HasNews || (expectPeer && _incoming.HasNews);
 
     private bool Spin(bool expectPeer, long ticks)
@@ -306,6 +287,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
                 Thread.SpinWait(1);
             }
 
+            // Whoever waits for this CPU may be the one that makes what is looked for, or that whose data it is. One that only computes takes
+            // a whole slice, which ends this look with nothing found, and after a few of them all looks.
+            _ = Thread.Yield();
             passed = Stopwatch.GetTimestamp() - start;
         }
         while (passed < ticks);

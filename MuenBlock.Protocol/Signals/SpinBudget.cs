@@ -1,26 +1,28 @@
 namespace MuenBlock.Protocol.Signals;
 
 /// <summary>
-/// How long an end looks for work before it sleeps: while waits have lately been short, twice their moving average, and never longer than
-/// a bound. Where they have been longer, not at all, but for one look now and then that finds out whether they still are.
+/// How long an end looks for work before it sleeps. As long as at least half of the looks find something: twice the moving average of how long
+/// that took, and never longer than a bound. Else not at all, but for a look now and then that finds out whether that is still so.
 /// </summary>
 /// <param name="bound">The longest look, in ticks of any clock; 0 for never.</param>
 internal sealed class SpinBudget(long bound)
 {
-    /// <summary>While waits are long, one sleep in so many is preceded by a look.</summary>
-    public const int RetryEvery = 32;
+    /// <summary>Where looks find nothing, one sleep in so many is preceded by one; more often at first.</summary>
+    public const int RarestLook = 256;
 
-    private const int Weight = 4; // a wait counts for a quarter of the average, so two or three misses end the looking
-    private const int MissedWaits = 4; // a look that found nothing counts as so many bounds: the wait was longer by an unknown time
+    private const int Weight = 8; // of one look in the averages is an eighth: six misses in a row end the looking, six finds begin it anew
+    private const int Always = 1 << 16;
 
     private long _average;
+    private int _found = Always; // the share of the looks that found something, of Always
+    private int _every = 1;
     private int _skipped;
 
     /// <summary>How long to look now; 0 for not at all.</summary>
     public long Next()
     {
-        if (_average <= bound) return Math.Min(bound, (_average * 2) + (bound / 8));
-        if (++_skipped < RetryEvery) return 0;
+        if (_found >= Always / 2) return Math.Min(bound, (_average * 2) + (bound / 8));
+        if (++_skipped < _every) return 0;
         _skipped = 0;
         return bound;
     }
@@ -29,10 +31,16 @@ internal sealed class SpinBudget(long bound)
     /// <param name="ticks">After how long.</param>
     public void Found(long ticks)
     {
-        _average = Math.Min(_average, bound);
-        _average += (ticks - _average) / Weight;
+        _average += (Math.Min(ticks, bound) - _average) / Weight;
+        _found += (Always - _found) / Weight;
+        _every = 1;
     }
 
-    /// <summary>A look found nothing.</summary>
-    public void Missed() => _average += ((bound * MissedWaits) - _average) / Weight;
+    /// <summary>A look found nothing: the wait was longer by an unknown time.</summary>
+    public void Missed()
+    {
+        _average += (bound - _average) / Weight;
+        _found -= _found / Weight;
+        _every = Math.Min(_every * 2, RarestLook);
+    }
 }

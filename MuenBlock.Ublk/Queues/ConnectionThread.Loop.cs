@@ -154,6 +154,7 @@ internal sealed partial class ConnectionThread
                 else if (completion.UserData < ControlCompletion) TakeBatch(completion);
                 else if (completion.UserData == ControlCompletion) TakeControl();
                 else _signal.Complete(completion);
+                if (_requests.IsWorthPublishing) _signal.Publish();
             }
 
             if (count > 0) _ring.Release();

@@ -57,7 +57,13 @@ internal sealed class ChannelLoad : IDisposable
     public void Run()
     {
         _signal.Initialise();
-        while (_responses.Read(_inbox, out _) != ReadStatus.NewEpoch) Thread.Sleep(1);
+        long deadline = Environment.TickCount64 + AnswerMilliseconds;
+        while (_responses.Read(_inbox, out _) != ReadStatus.NewEpoch)
+        {
+            if (Environment.TickCount64 > deadline) throw new ProgramException(ExitCode.Peer, "no backend serves the connection");
+            Thread.Sleep(1);
+        }
+
         _responses.Drain();
         _ = Ask(RequestKind.Reset, 0);
         _signal.Agree((PeerFeatures)Ask(RequestKind.Features, (ulong)(PeerFeatures.Agrees | _ways.Wakes)));
@@ -81,6 +87,7 @@ internal sealed class ChannelLoad : IDisposable
                 transfers++;
                 if (more) Submit(response.Tag);
                 else inFlight--;
+                if (_requests.IsWorthPublishing) _signal.Publish();
             }
 
             if (_requests.Open > 0) _signal.Publish();

@@ -40,8 +40,12 @@ internal static unsafe class PairLoad
             }
 
             foreach (ref readonly Request asked in inbox.AsSpan(0, count))
+            {
                 responses.Next() = new Response { Kind = asked.Kind, Device = asked.Device, Tag = asked.Tag, Status = asked.DeviceOffset - asked.DeviceOffset };
-            responses.Publish();
+                if (responses.IsWorthPublishing) responses.Publish();
+            }
+
+            if (responses.Open > 0) responses.Publish();
         }
     }
 
@@ -87,6 +91,7 @@ internal static unsafe class PairLoad
                 answered++;
                 if (more) Ask(requests, answer.Tag, answered);
                 else inFlight--;
+                if (requests.IsWorthPublishing) requests.Publish();
             }
 
             if (requests.Open > 0) requests.Publish();

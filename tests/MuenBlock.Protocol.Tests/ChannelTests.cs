@@ -109,6 +109,20 @@ public sealed class ChannelTests
     }
 
     [Fact]
+    public void Half_of_a_large_batch_is_worth_publishing_before_the_rest()
+    {
+        using var memory = new TestMemory(4096);
+        ChannelWriter<uint> writer = memory.Writer<uint>(Protocol);
+        writer.Initialise(5);
+        for (int i = 0; i < 31; i++) writer.Next() = 1;
+        Assert.False(writer.IsWorthPublishing);
+        writer.Next() = 1;
+        Assert.True(writer.IsWorthPublishing);
+        writer.Publish();
+        Assert.False(writer.IsWorthPublishing);
+    }
+
+    [Fact]
     public void A_reader_that_starts_late_gets_what_is_still_there()
     {
         using var memory = new TestMemory(64 + 16);

@@ -26,20 +26,36 @@ public sealed class SpinBudgetTests
     }
 
     [Fact]
-    public void A_few_looks_for_nothing_end_the_looking_and_one_in_32_goes_on()
+    public void Looks_go_on_while_half_of_them_find_something()
+    {
+        var budget = new SpinBudget(Bound);
+        for (int i = 0; i < 1000; i++)
+        {
+            Assert.NotEqual(0, budget.Next());
+            if (i % 2 == 0) budget.Found(100);
+            else budget.Missed();
+        }
+    }
+
+    [Fact]
+    public void A_few_looks_for_nothing_end_the_looking_and_one_in_256_goes_on()
     {
         var budget = new SpinBudget(Bound);
         int looks = 0;
-        for (int i = 0; i < 10; i++)
+        while (budget.Next() != 0)
         {
-            if (budget.Next() == 0) continue;
             looks++;
             budget.Missed();
         }
 
-        Assert.InRange(looks, 1, 3);
+        Assert.InRange(looks, 2, 10);
+        for (int i = 0; i < 10_000; i++)
+        {
+            if (budget.Next() > 0) budget.Missed();
+        }
+
         looks = 0;
-        for (int i = 0; i < 32 * 100; i++)
+        for (int i = 0; i < SpinBudget.RarestLook * 100; i++)
         {
             if (budget.Next() == 0) continue;
             looks++;
@@ -50,19 +66,23 @@ public sealed class SpinBudgetTests
     }
 
     [Fact]
-    public void One_look_that_finds_something_begins_it_anew()
+    public void A_few_looks_that_find_something_begin_it_anew()
     {
         var budget = new SpinBudget(Bound);
-        for (int i = 0; i < 1000; i++)
+        for (int i = 0; i < 10_000; i++)
         {
             if (budget.Next() > 0) budget.Missed();
         }
 
-        while (budget.Next() == 0)
+        int sleeps = 0;
+        for (int looks = 0; looks < 7; sleeps++)
         {
+            if (budget.Next() == 0) continue;
+            looks++;
+            budget.Found(10);
         }
 
-        budget.Found(10);
+        Assert.InRange(sleeps, 7, 2 * SpinBudget.RarestLook);
         Assert.NotEqual(0, budget.Next());
     }
 }
