@@ -26,13 +26,13 @@ public sealed class SpinBudgetTests
     }
 
     [Fact]
-    public void Looks_go_on_while_half_of_them_find_something()
+    public void Looks_go_on_while_two_of_three_find_something()
     {
         var budget = new SpinBudget(Bound);
         for (int i = 0; i < 1000; i++)
         {
             Assert.NotEqual(0, budget.Next());
-            if (i % 2 == 0) budget.Found(100);
+            if (i % 3 > 0) budget.Found(100);
             else budget.Missed();
         }
     }
