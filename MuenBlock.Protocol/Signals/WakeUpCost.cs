@@ -3,20 +3,21 @@ using System.Diagnostics;
 namespace MuenBlock.Protocol.Signals;
 
 /// <summary>
-/// What it costs on this machine to put a thread to sleep and wake it up again: 2 us where a CPU's idle state is light, 20 us in many virtual
-/// machines, 300 us under emulation. To look for work for as long as a sleep would cost takes at most twice the time of whichever were better.
+/// What it costs on this machine to put a thread to sleep and wake it up again: 2 us where a CPU's idle state is light, 10 us in many virtual
+/// machines, 60 us under emulation. To look for work for as long as a sleep would cost takes at most twice the time of whichever were better.
 /// </summary>
 internal static class WakeUpCost
 {
-    private const int Rounds = 15;
+    private const int Rounds = 9;
+    private const int PauseMilliseconds = 1;
+    private const int Looked = 4; // wake-ups: where both ends look, an I/O is spared two, and as much again may be looked for in vain
     private const double LeastMicroseconds = 20; // below that a look is too short for any disk
     private const double MostMicroseconds = 500;
 
-    private static readonly Lazy<TimeSpan> s_bound = new(() => TimeSpan.FromMicroseconds(Math.Clamp(2 * Measure().TotalMicroseconds, LeastMicroseconds, MostMicroseconds)));
+    private static readonly Lazy<TimeSpan> s_bound = new(() => TimeSpan.FromMicroseconds(Math.Clamp(Looked * Measure().TotalMicroseconds, LeastMicroseconds, MostMicroseconds)));
 
     /// <summary>
-    /// The bound of a look that pays on this machine, 20 to 500 us: twice the cost of a wake-up, as a sleep saves neither its own nor the peer's
-    /// part in it. Measured when it is first asked for, which takes 15 round trips between two threads; zero on a machine with one CPU.
+    /// The bound of a look that pays on this machine, 20 to 500 us: four times the cost of a wake-up. Measured when it is first asked for, which takes 10 ms; zero on a machine with one CPU.
     /// </summary>
     public static TimeSpan Bound => Environment.ProcessorCount > 1 ? s_bound.Value : TimeSpan.Zero;
 
@@ -38,6 +39,8 @@ internal static class WakeUpCost
         long[] ticks = new long[Rounds];
         foreach (ref long round in ticks.AsSpan())
         {
+            // The other thread sleeps by then, and so does its CPU.
+            Thread.Sleep(PauseMilliseconds);
             long start = Stopwatch.GetTimestamp();
             _ = ask.Set();
             _ = answer.WaitOne();
