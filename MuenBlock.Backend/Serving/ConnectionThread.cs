@@ -17,9 +17,6 @@ internal sealed partial class ConnectionThread : IDisposable
 
     private const uint SubmissionEntries = 256; // several batches; more are submitted in between
 
-    // More requests under way than this keep both ends busy without looking.
-    private const int FewUnderWay = 4;
-
     // So few entries are worth no call of their own: they go out with the one that sleeps.
     private const uint FewQueued = 4;
 

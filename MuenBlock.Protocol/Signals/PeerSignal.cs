@@ -174,6 +174,12 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         WakeWhoeverWaits();
     }
 
+    /// <summary>Takes note of how many I/Os are in flight: once in a round of the loop.</summary>
+    /// <param name="inFlight">How many.</param>
+    /// <returns>Whether there are so few, and lately were, that looking for more before a sleep pays.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool AreFew(int inFlight) => _spin.AreFew(inFlight);
+
     /// <summary>Takes note of a completion with one of the user data above.</summary>
     /// <param name="completion">The completion.</param>
     public void Complete(in Completion completion)
@@ -196,7 +202,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// May return early for no reason: the caller looks at everything again.
     /// </summary>
     /// <param name="expectPeer">Whether the peer may write. If not, nothing is announced and its wakes are not waited for.</param>
-    /// <param name="spin">Whether so little is in flight that looking for a while pays.</param>
+    /// <param name="spin">Whether looking for a while pays: <see cref="AreFew"/>.</param>
     /// <param name="longestNanoseconds">The longest that it may take; -1 for no limit.</param>
     /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up; where there is a look they are one.</param>
     public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)

@@ -13,10 +13,26 @@ internal sealed class SpinBudget(long bound)
     private const int Weight = 8; // of one look in the averages is an eighth: six misses in a row end the looking, six finds begin it anew
     private const int Always = 1 << 16;
 
+    private const int Few = 4; // more I/Os in flight than this keep both ends busy without looking
+    private const int Shift = 4; // what was in flight counts for a sixteenth less with each round of the loop
+
     private long _average;
     private int _found = Always; // the share of the looks that found something, of Always
     private int _every = 1;
     private int _skipped;
+    private int _peak; // the most in flight lately, in sixteenths
+
+    /// <summary>
+    /// Takes note of how many I/Os are in flight, once in a round of the loop. A deep queue that has just been answered, and is being filled again
+    /// one by one, is not taken for a shallow one: looking would only find each I/O by itself.
+    /// </summary>
+    /// <param name="inFlight">How many.</param>
+    /// <returns>Whether there are so few, and lately were, that looking pays.</returns>
+    public bool AreFew(int inFlight)
+    {
+        _peak = Math.Max(inFlight << Shift, _peak - (_peak >> Shift));
+        return _peak <= Few << Shift;
+    }
 
     /// <summary>How long to look now; 0 for not at all.</summary>
     public long Next()

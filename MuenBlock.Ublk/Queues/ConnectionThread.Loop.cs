@@ -20,9 +20,6 @@ internal sealed partial class ConnectionThread
         // Large enough that a batch pays for its system call many times, small enough that a peer does not wait for the whole of a deep queue.
         private const int Batch = 64;
 
-        // More I/Os in flight than this keep both ends busy without looking.
-        private const int FewInFlight = 4;
-
         // So few entries are worth no call of their own: they go out with the one that sleeps.
         private const uint FewQueued = 4;
 
@@ -124,7 +121,7 @@ internal sealed partial class ConnectionThread
 
                 // With little to submit and nothing to collect, submitting and sleeping are one call.
                 int atOnce = _commands.Flush();
-                bool few = _session.Count <= FewInFlight;
+                bool few = _signal.AreFew(_session.Count);
                 bool fuses = few || (_ring.Queued <= FewQueued && !_responses.HasNews);
                 if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
                 else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(!_lost && _session.ExpectsAnswer, few, UntilDeadline(), atOnce);

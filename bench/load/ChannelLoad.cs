@@ -13,8 +13,7 @@ namespace MuenBlock.Load;
 internal sealed class ChannelLoad : IDisposable
 {
     private const int Batch = 64;
-    private const int FewInFlight = 4; // as in the two programs
-    private const uint FewQueued = 4;
+    private const uint FewQueued = 4; // as in the two programs
     private const int SectorShift = 9;
     private const long AnswerMilliseconds = 5000;
 
@@ -91,7 +90,7 @@ internal sealed class ChannelLoad : IDisposable
             }
 
             if (_requests.Open > 0) _signal.Publish();
-            bool few = inFlight <= FewInFlight;
+            bool few = _signal.AreFew(inFlight);
             bool fuses = few || (_ring.Queued <= FewQueued && !_responses.HasNews);
             if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
             else if (inFlight > 0 && (_ring.Queued > 0 || (!worked && count == 0))) _signal.Sleep(expectPeer: true, few);
