@@ -14,7 +14,7 @@ import targets
 WAYS = {
     "direct": "direct",
     "channel": "**through the channel**",
-    "spin": "**through the channel**, client spins",
+    "spin": "**through the channel**, both ends look before they sleep",
     "fio": "fio",
     "twin": "C twin through its channel",
 }

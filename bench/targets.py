@@ -108,5 +108,5 @@ def backend(runs):
 
         spinning = ratio(latency("spin"), latency("direct"))
         if spinning is not None:
-            lines.append(line(f"{place}, one at a time, client spins: latency to direct", spinning, 1.2, 1.0, True))
+            lines.append(line(f"{place}, one at a time, both ends look before they sleep: latency to direct", spinning, 1.2, 1.0, True))
     return "\n".join(HEADER + lines) + "\n" if lines else ""
