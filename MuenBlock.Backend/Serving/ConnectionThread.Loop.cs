@@ -51,7 +51,7 @@ internal sealed partial class ConnectionThread
             _requests = new ChannelReader<Request>(connection.Request.Memory, connection.Request.Length, connection.Name.RequestProtocol);
             _responses = new ChannelWriter<Response>(connection.Response.Memory, connection.Response.Length, connection.Name.ResponseProtocol);
             _signal = new PeerSignal<Request, Response>(ring, _requests, _responses, ways, owner._options.Wait, owner._options.Spin);
-            LogSignals(_log, _id, _signal.Waiting, _signal.Waking);
+            LogSignals(_log, _id, _signal.Waiting, _signal.Waking + _signal.Looking);
             Register(connection, memory);
             PeerFeatures features = PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch | ways.Wakes;
             _machine = new ServingMachine<RingDisks, ChannelResponses>(
@@ -177,6 +177,7 @@ internal sealed partial class ConnectionThread
             {
                 count++;
                 _machine.Complete((uint)completion.UserData, completion.Result);
+                if (_responses.IsWorthPublishing) Publish();
             }
 
             return count > 0;

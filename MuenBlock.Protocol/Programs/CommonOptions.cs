@@ -63,7 +63,7 @@ public static class CommonOptions
     /// <returns>A new option.</returns>
     public static Option<string> SpinOption() => new("--spin")
     {
-        Description = "How long at most to look for work before sleeping, in microseconds, while little is in flight and waits have been short; 0 to 10000, or auto: what a sleep and a wake-up cost on this machine, 20 to 500, or 0 if it has one CPU.",
+        Description = "How long at most to look for work before sleeping, in microseconds, while little is in flight and looks find something; 0 to 10000, or auto: four times what a wake-up costs on this machine, 20 to 500, or 0 if it has one CPU.",
         HelpName = "auto|MICROSECONDS",
         DefaultValueFactory = _ => "auto",
     };

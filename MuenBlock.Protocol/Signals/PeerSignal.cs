@@ -48,6 +48,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private const long PollFirstNanoseconds = 20_000;
     private const long PollLastNanoseconds = 5_000_000;
 
+    // A turn of a peer or of an application is shorter, also where the CPU is emulated; a slice of one that only computes is longer.
+    private static readonly long s_slice = Stopwatch.Frequency / 1_000;
+
     private readonly Ring _ring;
     private readonly ChannelReader<TIn> _incoming;
     private readonly ChannelWriter<TOut> _outgoing;
@@ -93,9 +96,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             _ when ways.CanWaitByFutex => $"polls {ways.Incoming}, which has no event, on a kernel whose rings know no futex",
             _ => $"polls {ways.Incoming}, which has no event, and no pages for a futex",
         };
-        if (spin > TimeSpan.Zero) Waiting += string.Create(CultureInfo.InvariantCulture, $", after a look of at most {spin.TotalMicroseconds:F0} us");
         Forget();
         _spin = new SpinBudget((long)(spin.TotalSeconds * Stopwatch.Frequency));
+        Looking = spin > TimeSpan.Zero ? string.Create(CultureInfo.InvariantCulture, $"; looks for at most {spin.TotalMicroseconds:F0} us before it sleeps") : string.Empty;
     }
 
     private enum Way
@@ -113,6 +116,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         _ways.Doorbell is { } bell ? $"wakes its peer by the event {bell.Path}"
         : _ways.CanWakeByFutex ? "wakes its peer by futex"
         : $"cannot wake its peer, which must poll, as {_ways.WhyNoDoorbell}";
+
+    /// <summary>Whether and how long this end looks before it sleeps, in words, to follow the others; empty if not.</summary>
+    public string Looking { get; }
 
     /// <summary>Takes note of what the peer can do, as far as that is known. What it did not agree to is not relied upon.</summary>
     /// <param name="peer">Its features; none until they were agreed on.</param>
@@ -279,7 +285,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private bool Spin(bool expectPeer, long ticks)
     {
         long start = Stopwatch.GetTimestamp();
-        long passed;
+        long passed = 0;
         do
         {
             for (int i = 0; i < 8; i++)
@@ -294,13 +300,23 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             }
 
             // Whoever waits for this CPU may be the one that makes what is looked for, or that whose data it is. One that only computes takes
-            // a whole slice, which ends this look with nothing found, and after a few of them all looks.
+            // a whole slice, and nothing that arrives meanwhile brings this end back, as it would a sleeper.
+            long before = passed;
             _ = Thread.Yield();
             passed = Stopwatch.GetTimestamp() - start;
+            if (passed - before <= s_slice) continue;
+            _spin.TookSlice();
+            return false;
         }
         while (passed < ticks);
-        _spin.Missed();
-        return false;
+        if (!HasNews(expectPeer))
+        {
+            _spin.Missed();
+            return false;
+        }
+
+        _spin.Found(passed);
+        return true;
     }
 
     private void Wake(ulong hint)

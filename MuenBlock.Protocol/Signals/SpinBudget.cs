@@ -7,8 +7,11 @@ namespace MuenBlock.Protocol.Signals;
 /// <param name="bound">The longest look, in ticks of any clock; 0 for never.</param>
 internal sealed class SpinBudget(long bound)
 {
-    /// <summary>Where looks find nothing, one sleep in so many is preceded by one; more often at first.</summary>
-    public const int RarestLook = 256;
+    /// <summary>
+    /// Where looks find nothing, one sleep in so many is preceded by one; more often at first. Odd, as short and long waits may alternate: else all
+    /// looks would meet the long ones.
+    /// </summary>
+    public const int RarestLook = 255;
 
     private const int Weight = 8; // of one look in the averages is an eighth: six misses in a row end the looking, six finds begin it anew
     private const int Always = 1 << 16;
@@ -57,6 +60,13 @@ internal sealed class SpinBudget(long bound)
     {
         _average += (bound - _average) / Weight;
         _found -= _found / Weight;
-        _every = Math.Min(_every * 2, RarestLook);
+        _every = Math.Min((_every * 2) + 1, RarestLook);
+    }
+
+    /// <summary>Another thread kept the CPU for its slice meanwhile, which costs far more than a sleep: looks become rare at once.</summary>
+    public void TookSlice()
+    {
+        _found = 0;
+        _every = RarestLook;
     }
 }

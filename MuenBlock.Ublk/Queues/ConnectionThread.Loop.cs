@@ -102,7 +102,7 @@ internal sealed partial class ConnectionThread
         {
             _ring.RegisterSelf();
             _owner._control.Arm(_ring, ControlCompletion);
-            LogSignals(_log, _id, _signal.Waiting, _signal.Waking);
+            LogSignals(_log, _id, _signal.Waiting, _signal.Waking + _signal.Looking);
             _signal.Initialise();
 
             while (!Ended)
@@ -232,7 +232,12 @@ internal sealed partial class ConnectionThread
         {
             DeviceQueue queue = _queues[BatchQueue.DeviceOf(completion.UserData)];
             BatchQueue batch = queue.Batch!;
-            foreach (ushort tag in batch.Tags(completion)) Take((uint)(queue.Index * _depth) + tag, queue, tag);
+            foreach (ushort tag in batch.Tags(completion))
+            {
+                Take((uint)(queue.Index * _depth) + tag, queue, tag);
+                if (_requests.IsWorthPublishing) _signal.Publish();
+            }
+
             bool again = batch.Complete(completion, out int lost);
             if (lost < 0) LogFetchFailed(_log, _id, queue.Id, -lost);
             if (again) _commands.FetchAgain(queue);

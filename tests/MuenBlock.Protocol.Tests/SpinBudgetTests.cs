@@ -38,7 +38,7 @@ public sealed class SpinBudgetTests
     }
 
     [Fact]
-    public void A_few_looks_for_nothing_end_the_looking_and_one_in_256_goes_on()
+    public void A_few_looks_for_nothing_end_the_looking_and_one_in_255_goes_on()
     {
         var budget = new SpinBudget(Bound);
         int looks = 0;
@@ -97,5 +97,38 @@ public sealed class SpinBudgetTests
         while (!budget.AreFew(rounds % 5)) rounds++;
         Assert.InRange(rounds, 30, 60);
         for (int i = 0; i < 100; i++) Assert.True(budget.AreFew(i % 5));
+    }
+
+    [Fact]
+    public void Where_short_and_long_waits_alternate_the_short_ones_are_found_again()
+    {
+        var budget = new SpinBudget(Bound);
+        int found = 0;
+        for (int sleep = 0; sleep < 10_000; sleep++)
+        {
+            if (budget.Next() == 0) continue;
+            if (sleep % 2 == 0)
+            {
+                budget.Found(10);
+                found++;
+            }
+            else
+            {
+                budget.Missed();
+            }
+        }
+
+        Assert.InRange(found, 1000, 5000);
+    }
+
+    [Fact]
+    public void A_slice_of_another_thread_makes_looks_rare_at_once()
+    {
+        var budget = new SpinBudget(Bound);
+        for (int i = 0; i < 50; i++) budget.Found(10);
+        budget.TookSlice();
+        int sleeps = 1;
+        while (budget.Next() == 0) sleeps++;
+        Assert.Equal(SpinBudget.RarestLook, sleeps);
     }
 }

@@ -43,10 +43,10 @@ events_wake_both_ends_on_muens_files_and_nobody_polls() {
     local before backend_sleeps client_sleeps
     _muen request1 response1
     ! { : >>"$_MUEN/client/response1"; } 2>/dev/null || fail 'the client may write the response channel'
-    start_backend --conn $CONN --device $RAM:1
+    start_backend --conn $CONN --device $RAM:1 --spin 0
     grep -q "waits for the event of request1; wakes its peer by the event $_MUEN/events/response1" "$backend_log"
     grep -q "bounce buffer" "$backend_log"
-    add --conn $CONN
+    add --conn $CONN --spin 0
     grep -q "waits for the event of response1; wakes its peer by the event $_MUEN/events/request1" "$CLIENT_LOG"
     grep -q 'ready; the server knows .*Events' "$CLIENT_LOG"
     before=$(_rings request1)
@@ -70,9 +70,9 @@ io_on_muens_files_goes_on_over_a_death_of_the_backend() {
 
 a_channel_without_an_event_is_polled_and_its_writer_says_that_there_is_none() {
     _muen response1
-    start_backend --conn $CONN --device $RAM:1
+    start_backend --conn $CONN --device $RAM:1 --spin 0
     grep -q "polls request1, which has no event, and no pages for a futex; wakes its peer by the event" "$backend_log"
-    add --conn $CONN
+    add --conn $CONN --spin 0
     grep -q "waits for the event of response1; cannot wake its peer, which must poll, as there is no event $_MUEN/events/request1" "$CLIENT_LOG"
     _deep_and_shallow
     _no_wake_was_lost

@@ -18,7 +18,7 @@ class Wakes(harness.BackendCase):
     """The wake hint: neither end may sleep through what the other wrote."""
 
     def test_a_client_that_sleeps_is_woken_for_each_answer_and_wakes_the_backend(self) -> None:
-        for options in ((), ("--spin", "200")):
+        for options in ((), ("--spin", "0"), ("--spin", "200")):
             with self.subTest(options=options):
                 program = self.serve([LINUX_PAIR], [f"{self.image('image', 4 * MIB)}:1"], *options)
                 with harness.Probe(LINUX_PAIR, self.regions, features=True) as sleeper:
