@@ -119,14 +119,20 @@ internal sealed record DeviceRecord
         }
     }
 
-    /// <summary>Removes a device's record, if there is one that can be removed.</summary>
+    /// <summary>Removes a device's record, if there is one that can be removed, and what processes left of one that were killed while they wrote it.</summary>
     /// <param name="id">The device.</param>
     /// <param name="directory">Where the files are.</param>
     public static void Delete(int id, string directory = Directory)
     {
         try
         {
-            if (System.IO.Directory.Exists(directory)) File.Delete(FileOf(id, directory));
+            if (!System.IO.Directory.Exists(directory)) return;
+            File.Delete(FileOf(id, directory));
+            foreach (string part in System.IO.Directory.GetFiles(directory, $"ublkb{id}.json.*"))
+            {
+                string pid = System.IO.Path.GetExtension(part)[1..];
+                if (!System.IO.Directory.Exists($"/proc/{pid}")) File.Delete(part);
+            }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -121,6 +121,17 @@ public sealed class DeviceRecordTests : IDisposable
     }
 
     [Fact]
+    public void Deleting_takes_what_a_process_left_that_was_killed_while_it_wrote_a_record()
+    {
+        const string killed = "2147483647"; // no kernel gives a process so high a number
+        Example(4).Save(Folder);
+        string[] parts = [$"ublkb4.json.{killed}", $"ublkb4.json.{Environment.ProcessId}", $"ublkb41.json.{killed}"];
+        foreach (string part in parts) File.WriteAllText(Path.Combine(Folder, part), "{");
+        DeviceRecord.Delete(4, Folder);
+        Assert.Equal(parts[1..].Order(), Directory.GetFiles(Folder).Select(Path.GetFileName).Order());
+    }
+
+    [Fact]
     public void Deleting_takes_one_record_and_needs_none()
     {
         DeviceRecord.Delete(4, Folder);
