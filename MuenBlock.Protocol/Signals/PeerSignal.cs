@@ -49,7 +49,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     private const long PollLastNanoseconds = 5_000_000;
 
     // A turn of a peer or of an application is shorter, also where the CPU is emulated; a slice of one that only computes is longer.
-    private static readonly long s_slice = Stopwatch.Frequency / 1_000;
+    private readonly long _slice = Stopwatch.Frequency / 1_000;
 
     private readonly Ring _ring;
     private readonly ChannelReader<TIn> _incoming;
@@ -209,7 +209,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// </summary>
     /// <param name="expectPeer">Whether the peer may write. If not, nothing is announced and its wakes are not waited for.</param>
     /// <param name="spin">Whether looking for a while pays: <see cref="AreFew"/>.</param>
-    /// <param name="longestNanoseconds">The longest that it may take; -1 for no limit.</param>
+    /// <param name="longestNanoseconds">The longest that it may sleep; -1 for no limit. A look is not cut short by it.</param>
     /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up; where there is a look they are one.</param>
     public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)
     {
@@ -304,7 +304,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
             long before = passed;
             _ = Thread.Yield();
             passed = Stopwatch.GetTimestamp() - start;
-            if (passed - before <= s_slice) continue;
+            if (passed - before <= _slice) continue;
             _spin.TookSlice();
             return false;
         }

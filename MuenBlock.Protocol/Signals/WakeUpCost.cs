@@ -8,16 +8,17 @@ namespace MuenBlock.Protocol.Signals;
 /// </summary>
 internal static class WakeUpCost
 {
-    private const int Rounds = 9;
-    private const int PauseMilliseconds = 1;
+    private const int Rounds = 9; // enough that a quarter of them is not disturbed, few enough that nobody waits for the start
+    private const int PauseMilliseconds = 1; // longer than idle CPUs stay awake for what may come
     private const int Looked = 4; // wake-ups: where both ends look, an I/O is spared two, and as much again may be looked for in vain
     private const double LeastMicroseconds = 20; // below that a look is too short for any disk
-    private const double MostMicroseconds = 500;
+    private const double MostMicroseconds = 500; // what a busy moment at the start may make of it at most: half a slice of another thread
 
     private static readonly Lazy<TimeSpan> s_bound = new(() => TimeSpan.FromMicroseconds(Math.Clamp(Looked * Measure().TotalMicroseconds, LeastMicroseconds, MostMicroseconds)));
 
     /// <summary>
-    /// The bound of a look that pays on this machine, 20 to 500 us: four times the cost of a wake-up. Measured when it is first asked for, which takes 10 ms; zero on a machine with one CPU.
+    /// The bound of a look that pays on this machine, 20 to 500 us: four times the cost of a wake-up. Measured when it is first asked for,
+    /// which takes 10 ms; zero on a machine with one CPU.
     /// </summary>
     public static TimeSpan Bound => Environment.ProcessorCount > 1 ? s_bound.Value : TimeSpan.Zero;
 
