@@ -116,7 +116,7 @@ internal static class AddCommand
         if (depth is < 1 or > BufferLayout.DeepestQueue) throw Refuse($"--depth {depth} is out of range: 1 to {BufferLayout.DeepestQueue}");
         ulong applicationMemory = ParseApplicationMemory(parsed.GetValue(s_applicationMemory));
         if (applicationMemory > 0 && join) throw Refuse("--join and --app-memory exclude each other: each of joined connections has a buffer of its own");
-        if (applicationMemory > 0 && serving.Patience.Fail != long.MaxValue) throw Refuse(ConnectionOptions.NoTimeoutWithSharedMemory);
+        ConnectionOptions.Check(serving.Patience, applicationMemory > 0);
         OffsetUnit unit = CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit));
         return
         [

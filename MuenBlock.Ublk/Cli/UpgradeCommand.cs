@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
+using MuenBlock.Ublk.Queues;
 
 namespace MuenBlock.Ublk.Cli;
 
@@ -23,10 +24,11 @@ internal static class UpgradeCommand
     private static ExitCode Upgrade(ParseResult parsed)
     {
         int id = DeleteCommand.ParseId(parsed.GetRequiredValue(s_id));
+        _ = ServingArguments.Read(parsed);
         using ILoggerFactory logs = LineLog.ToStandardError(LogLevel.Warning);
         using ControlPlane control = ControlPlane.Open(logs.CreateLogger("upgrade"));
         long start = Stopwatch.GetTimestamp();
-        IReadOnlyList<(int Id, WaitingConnection Connection)> released = new ServerRelease(control, RemovalMachine.This).Release(id);
+        IReadOnlyList<(int Id, WaitingConnection Connection)> released = new ServerRelease(control, RemovalMachine.This).Release(id, connection => Check(parsed, connection));
         var code = ExitCode.Success;
         foreach ((int first, WaitingConnection connection) in released)
         {
@@ -38,4 +40,8 @@ internal static class UpgradeCommand
         else Console.Error.WriteLine($"{CommandLine.Program}: the devices that were not taken over wait for a server: 'muenblock-ublk recover --all' gives them one");
         return code;
     }
+
+    // What the new process would refuse must not cost the devices the one that they have.
+    private static void Check(ParseResult parsed, WaitingConnection connection) =>
+        ConnectionOptions.Check(ServingArguments.Read(parsed, connection.Record).Patience, connection.Devices.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)));
 }

@@ -19,9 +19,10 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
 
     /// <summary>Ends the server of a device.</summary>
     /// <param name="id">The device.</param>
+    /// <param name="check">Throws where a connection's next server would not start: then this one stays.</param>
     /// <returns>The first device of each of the server's connections, and what it belongs to.</returns>
     /// <exception cref="ProgramException">It has no server that can be replaced; then nothing was changed. Or its server does not end.</exception>
-    public IReadOnlyList<(int Id, WaitingConnection Connection)> Release(int id)
+    public IReadOnlyList<(int Id, WaitingConnection Connection)> Release(int id, Action<WaitingConnection> check)
     {
         DeviceInfo named = control.TryGetInfo(id)
             ?? throw new ProgramException(ExitCode.NotFound, $"there is no /dev/ublkb{id}: 'muenblock-ublk list' shows the devices there are");
@@ -37,6 +38,7 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
         DeviceInfo[] devices = [.. machine.Ids().Select(other => control.TryGetInfo(other)).OfType<DeviceInfo>().Where(info => Ownership.IsOurs(info) && info.State == DeviceState.Live && info.ServerPid == server)];
         (int Id, WaitingConnection Connection)[] connections =
             [.. devices.GroupBy(info => Ownership.Connection(info)).Select(group => ((int)group.First().DeviceId, RecoveryPlan.Identify([.. group], machine)))];
+        foreach ((_, WaitingConnection connection) in connections) check(connection);
 
         bool quiet = true;
         foreach (DeviceInfo info in devices) quiet &= info.Flags.HasFlag(UblkFeatures.Quiesce) && control.TryQuiesce((int)info.DeviceId, s_quiescing);

@@ -23,8 +23,7 @@ internal sealed partial class DeviceServer
             throw new ProgramException(ExitCode.Resource, $"the devices that wait on {options.Connections.Name} were not added together: delete some of them ('muenblock-ublk list' shows them)");
         var layout = BufferLayout.Keep(BufferLength, sizes.Length, MostInFlight, MergesByBytes(options), first.QueueDepth, first.LargestIoBytes);
 
-        if (options.Serving.Patience.Fail != long.MaxValue && options.Waiting.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)))
-            throw new ProgramException(ExitCode.Usage, ConnectionOptions.NoTimeoutWithSharedMemory);
+        ConnectionOptions.Check(options.Serving.Patience, options.Waiting.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)));
 
         // The driver lets only one process at a time have a character device, so nobody else can be half-way through the same.
         foreach (DeviceInfo info in options.Waiting) _control.StartRecovery((int)info.DeviceId);

@@ -4,7 +4,7 @@ namespace MuenBlock.Ublk.Session;
 
 /// <summary>What a server says of one of its devices.</summary>
 /// <param name="Blocks">The size in blocks; 0 for a device that is to be skipped.</param>
-/// <param name="BlockLength">Bytes in a block: a power of two from 512 to 4096.</param>
+/// <param name="BlockLength">Bytes in a block: a power of two from 512 to 4096, where there are blocks.</param>
 /// <param name="MostBlocks">The most blocks of one request; 0 if the server sets no bound.</param>
 /// <param name="Traits">What else it told; none from a plain muenblock 2.0 server.</param>
 internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, ulong MostBlocks, DeviceTraits Traits)
@@ -24,8 +24,8 @@ internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, u
     /// <summary>Bytes.</summary>
     public ulong Size => Blocks * BlockLength;
 
-    /// <summary>The most bytes of one request.</summary>
-    public ulong MostBytes => MostBlocks == 0 || MostBlocks > ulong.MaxValue / BlockLength ? ulong.MaxValue : MostBlocks * BlockLength;
+    /// <summary>The most bytes of one request. A device that is to be skipped may have blocks of any length, of none as well.</summary>
+    public ulong MostBytes => MostBlocks == 0 || BlockLength == 0 || MostBlocks > ulong.MaxValue / BlockLength ? ulong.MaxValue : MostBlocks * BlockLength;
 
     /// <summary>The most blocks that a device may have: its size in bytes is a positive number of 64 bits, as Linux counts.</summary>
     /// <param name="blockLength">Bytes in a block, not 0.</param>

@@ -245,20 +245,17 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Send(uint slot, ref InFlight entry)
     {
-        if (_serverMerges)
+        if (_serverMerges && entry.BufferOffset != slot * _slotSize)
         {
-            // What such a server would merge is known of slots alone.
-            if (entry.BufferOffset != slot * _slotSize)
-            {
-                // The server has answered a Reset: the slot is the kernel's again.
-                entry.Elsewhere = false;
-                End(slot, ref entry, -Eio);
-                return;
-            }
-
-            entry.Held = MustWait(slot, entry);
-            if (entry.Held) return;
+            // What such a server would merge is known of slots alone. It has answered a Reset: the slot is the kernel's again.
+            entry.Elsewhere = false;
+            End(slot, ref entry, -Eio);
+            return;
         }
+
+        // What one server had to be spared of may be sent to its successor, and is then waited for.
+        entry.Held = _serverMerges && MustWait(slot, entry);
+        if (entry.Held) return;
 
         if (entry.Elsewhere) Return(slot, ref entry);
         entry.Tag += 1u << SlotBits;

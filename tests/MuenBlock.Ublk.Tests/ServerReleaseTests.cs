@@ -39,7 +39,7 @@ public sealed class ServerReleaseTests : IDisposable
     public void All_devices_of_the_server_are_quiesced_and_it_ends_by_itself()
     {
         _machine.At(300, () => _machine.Alive.Clear());
-        Assert.Equal([0, 2], _release.Release(1).Select(connection => connection.Id));
+        Assert.Equal([0, 2], Release(1).Select(connection => connection.Id));
         Assert.Equal([0, 1, 2], Sent(UblkCommands.QuiesceDevice));
         Assert.Empty(_machine.Killed);
         Assert.InRange(_machine.Milliseconds, 300, 310);
@@ -52,14 +52,14 @@ public sealed class ServerReleaseTests : IDisposable
     {
         if (unable) _driver.Put(1, pid: Server, device: 1, connection: s_print, flags: ControlPlane.Recoverable);
         if (busy) _driver.Answer = sent => sent.Operation == UblkCommands.QuiesceDevice ? -16 : null;
-        Assert.Equal(2, _release.Release(0).Count);
+        Assert.Equal(2, Release(0).Count);
         Assert.Equal([Server], _machine.Killed);
     }
 
     [Fact]
     public void A_server_that_does_not_end_what_it_has_is_killed()
     {
-        _release.Release(0);
+        Release(0);
         Assert.Equal([Server], _machine.Killed);
         Assert.InRange(_machine.Milliseconds, 5000, 5010);
     }
@@ -68,7 +68,7 @@ public sealed class ServerReleaseTests : IDisposable
     public void A_server_that_cannot_be_killed_is_said()
     {
         _machine.Mortal = false;
-        ProgramException failure = Assert.Throws<ProgramException>(() => _release.Release(0));
+        ProgramException failure = Assert.Throws<ProgramException>(() => Release(0));
         Assert.Equal(ExitCode.Kernel, failure.ExitCode);
         Assert.Contains("process 100 was killed, but has not ended after 30 s", failure.Message, StringComparison.Ordinal);
     }
@@ -77,7 +77,19 @@ public sealed class ServerReleaseTests : IDisposable
     public void What_could_not_be_found_again_is_not_let_go()
     {
         _machine.Records.Clear();
-        Assert.Equal(ExitCode.Resource, Assert.Throws<ProgramException>(() => _release.Release(0)).ExitCode);
+        Assert.Equal(ExitCode.Resource, Assert.Throws<ProgramException>(() => Release(0)).ExitCode);
+        NothingWasChanged();
+    }
+
+    [Fact]
+    public void A_server_whose_successor_would_not_start_stays()
+    {
+        var refusal = new ProgramException(ExitCode.Usage, "no");
+        ProgramException thrown = Assert.Throws<ProgramException>(() => _release.Release(0, connection =>
+        {
+            if (connection.Devices[0].DeviceId == 2) throw refusal;
+        }));
+        Assert.Same(refusal, thrown);
         NothingWasChanged();
     }
 
@@ -85,7 +97,7 @@ public sealed class ServerReleaseTests : IDisposable
     public void A_server_in_the_foreground_is_its_service_managers()
     {
         _machine.Records[0] = DeviceRecordTests.Example(0, Server, log: null);
-        Assert.Contains("with 'add --recover'", Assert.Throws<ProgramException>(() => _release.Release(0)).Message, StringComparison.Ordinal);
+        Assert.Contains("with 'add --recover'", Assert.Throws<ProgramException>(() => Release(0)).Message, StringComparison.Ordinal);
         NothingWasChanged();
     }
 
@@ -96,9 +108,11 @@ public sealed class ServerReleaseTests : IDisposable
         _driver.Put(6, DeviceState.Quiesced, flags: Flags);
         _driver.Put(7, ours: false);
         foreach ((int id, ExitCode code) in new[] { (5, ExitCode.Environment), (6, ExitCode.NotFound), (7, ExitCode.NotFound), (8, ExitCode.NotFound) })
-            Assert.Equal(code, Assert.Throws<ProgramException>(() => _release.Release(id)).ExitCode);
+            Assert.Equal(code, Assert.Throws<ProgramException>(() => Release(id)).ExitCode);
         NothingWasChanged();
     }
+
+    private IReadOnlyList<(int Id, WaitingConnection Connection)> Release(int id) => _release.Release(id, static _ => { });
 
     private IEnumerable<int> Sent(uint operation) => _driver.Sent.Where(sent => sent.Operation == operation).Select(sent => (int)sent.Command.DeviceId);
 

@@ -1,4 +1,5 @@
 using MuenBlock.Protocol.Messages;
+using MuenBlock.Ublk.Queues;
 using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Tests;
@@ -289,6 +290,25 @@ public sealed class SessionTests
         Assert.Equal(0ul, world.Session.Devices[0].Size);
     }
 
+    [Fact]
+    public void A_device_without_blocks_may_have_blocks_of_no_length_and_any_bound_in_every_session()
+    {
+        var world = new SessionWorld();
+        for (int session = 0; session < 2; session++)
+        {
+            world.Greet(question => question switch
+            {
+                RequestKind.MediaBlocks or RequestKind.BlockLength => 0,
+                RequestKind.MaxBlocksCount => ulong.MaxValue,
+                _ => SessionWorld.GoodAnswer(question),
+            });
+            Assert.Equal(SessionState.Ready, world.Session.State);
+        }
+
+        DeviceGeometry none = world.Session.Devices[0];
+        Assert.Equal([none], JoinedDevices.Meet([(1, [none]), (2, [none])]));
+    }
+
     [Theory]
     [InlineData(3u, 4u)]
     [InlineData(4u, 3u)]
@@ -326,7 +346,7 @@ public sealed class SessionTests
     }
 
     [Fact]
-    public void A_plain_server_that_takes_the_place_of_another_is_never_left_a_pair_that_it_would_merge_and_answers_all()
+    public void Plain_servers_and_ours_in_turns_are_never_left_a_pair_that_they_would_merge_and_answer_all()
     {
         var random = new Random(7);
         var world = new SessionWorld();
@@ -340,7 +360,8 @@ public sealed class SessionTests
             {
                 world.Session.ServerLeft();
                 pending.Clear();
-                world.Greet(RequestKind.Features, 0);
+                if (random.Next(2) == 0) world.Greet(RequestKind.Features, 0);
+                else world.Greet();
             }
             else if (free.Count > 0 && random.Next(2) == 0)
             {

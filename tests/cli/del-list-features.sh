@@ -32,6 +32,8 @@ row 2 "'x' is no ublk block device" muenblock-ublk upgrade x
 row 2 "'1'" muenblock-ublk upgrade 0 1
 row 2 "'--foreground'" muenblock-ublk upgrade 0 --foreground
 row 2 "'perhaps'" muenblock-ublk upgrade 0 --other-disk=perhaps
+row 2 "--cpus 'x'" muenblock-ublk upgrade 0 --cpus x    # before the server that serves is ended
+row 2 "--spin '10001'" muenblock-ublk upgrade 0 --spin 10001
 row 2 "Required argument missing" muenblock-ublk resize
 row 2 "'x' is no ublk block device" muenblock-ublk resize x
 row 2 "'1'" muenblock-ublk resize 0 1
