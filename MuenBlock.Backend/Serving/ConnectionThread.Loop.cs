@@ -42,7 +42,7 @@ internal sealed partial class ConnectionThread
             _ring = ring;
             _polled = polled;
             _rings = polled is null ? [ring] : [ring, polled.Ring];
-            _path = new PathMeter(ring);
+            _path = new PathMeter(_rings);
             _memory = memory;
             _smart = smart;
             _log = owner._log;
@@ -115,8 +115,9 @@ internal sealed partial class ConnectionThread
                 bool fuses = few || (_ring.Queued <= FewQueued && !(accepting && _requests.HasNews));
                 if (_polled is { InFlight: > 0 })
                 {
-                    _polled.Look();
+                    // A wake goes out before what may take long.
                     if (_ring.HasDeferredWork || _ring.Queued > 0) _ = _ring.Enter();
+                    _polled.Look();
                 }
                 else if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
                 else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(accepting, few, UntilDeadline());

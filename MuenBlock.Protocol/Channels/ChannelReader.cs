@@ -69,13 +69,20 @@ public sealed unsafe class ChannelReader<T>
     public ulong Count => _read;
 
     /// <summary>
-    /// Whether the next <see cref="Read"/> would find anything new: packets or another epoch. Two plain loads, made for spinning.
+    /// Whether the next <see cref="Read"/> would find anything new: packets or another epoch. Two plain loads, made for spinning. A header that was
+    /// refused is looked at as well: a writer that always uses the same epoch, as the original's native ones do, may have mended it.
     /// </summary>
     public bool HasNews
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => Volatile.Read(ref _header->Epoch) != _seenEpoch || (_epoch != 0 && Volatile.Read(ref _header->Written) != _read);
+        get => Volatile.Read(ref _header->Epoch) != _seenEpoch || (_epoch != 0 ? Volatile.Read(ref _header->Written) != _read : _seenEpoch != 0 && IsAsExpected);
     }
+
+    private bool IsAsExpected =>
+        Volatile.Read(ref _header->Transport) == ChannelHeader.Marker
+        && Volatile.Read(ref _header->Protocol) == _protocol
+        && Volatile.Read(ref _header->PacketSize) == (ulong)sizeof(T)
+        && Volatile.Read(ref _header->Elements) == _elements;
 
     internal ChannelHeader* Header => _header;
 
@@ -148,10 +155,7 @@ public sealed unsafe class ChannelReader<T>
         _epoch = 0;
         _seenEpoch = epoch;
         if (epoch == 0) return ReadStatus.Inactive;
-        bool good = Volatile.Read(ref _header->Transport) == ChannelHeader.Marker
-            && Volatile.Read(ref _header->Protocol) == _protocol
-            && Volatile.Read(ref _header->PacketSize) == (ulong)sizeof(T)
-            && Volatile.Read(ref _header->Elements) == _elements;
+        bool good = IsAsExpected;
 
         // Pairs with the barrier in the writer's initialisation: an unchanged epoch means that the header was read whole.
         Volatile.ReadBarrier();

@@ -2,18 +2,28 @@ using MuenBlock.IoUring;
 
 namespace MuenBlock.Protocol.Signals;
 
-/// <summary>What a connection's thread did for the I/O of a session besides the I/O: system calls of its ring, sleeps, wakes of its peer.</summary>
-/// <param name="ring">The thread's ring.</param>
-public sealed class PathMeter(Ring ring)
+/// <summary>What a connection's thread did for the I/O of a session besides the I/O: system calls of its rings, sleeps, wakes of its peer.</summary>
+/// <param name="rings">The thread's rings.</param>
+public sealed class PathMeter(params Ring[] rings)
 {
     private ulong _enters;
     private ulong _sleeps;
     private ulong _wakes;
 
+    private ulong Enters
+    {
+        get
+        {
+            ulong sum = 0;
+            foreach (Ring ring in rings) sum += ring.Enters;
+            return sum;
+        }
+    }
+
     /// <summary>Begins to count.</summary>
     /// <param name="sleeps">Sleeps so far.</param>
     /// <param name="wakes">Wakes so far.</param>
-    public void Restart(ulong sleeps, ulong wakes) => (_enters, _sleeps, _wakes) = (ring.Enters, sleeps, wakes);
+    public void Restart(ulong sleeps, ulong wakes) => (_enters, _sleeps, _wakes) = (Enters, sleeps, wakes);
 
     /// <summary>What was counted, per I/O: for a log line.</summary>
     /// <param name="sleeps">Sleeps so far.</param>
@@ -25,6 +35,6 @@ public sealed class PathMeter(Ring ring)
         double number = Math.Max(ios, 1);
         return string.Create(
             System.Globalization.CultureInfo.InvariantCulture,
-            $"{(ring.Enters - _enters) / number:0.000} io_uring_enter, {(sleeps - _sleeps) / number:0.000} sleeps, {(wakes - _wakes) / number:0.000} wakes");
+            $"{(Enters - _enters) / number:0.000} io_uring_enter, {(sleeps - _sleeps) / number:0.000} sleeps, {(wakes - _wakes) / number:0.000} wakes");
     }
 }
