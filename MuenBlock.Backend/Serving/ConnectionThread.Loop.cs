@@ -27,6 +27,7 @@ internal sealed partial class ConnectionThread
         private readonly AllocationMeter _meter = new();
         private readonly PathMeter _path;
         private readonly LineBudget _budget;
+        private readonly BatchSize _batchSize = new(Batch);
         private readonly DiskMemory _memory;
         private ulong _requestsBefore;
         private bool _greeted; // a client's epoch was seen, and not its end
@@ -210,13 +211,16 @@ internal sealed partial class ConnectionThread
         private bool CollectRequests()
         {
             if (!_requests.HasNews) return false;
-            ReadStatus status = _requests.Read(_machine.Inbox, out int count);
+            Span<Request> inbox = _machine.Inbox;
+            inbox = inbox[..Math.Min(inbox.Length, _batchSize.Next(_machine.UnderWay))];
+            ReadStatus status = _requests.Read(inbox, out int count);
             switch (status)
             {
                 case ReadStatus.NoData:
                     return false;
                 case ReadStatus.Success:
                     if (!_responses.FirstExpired && OriginalClient.HasReadAnswers(_requests)) _responses.ExpireFirst();
+                    _batchSize.Took(inbox[..count]);
                     _machine.Accept(count);
                     _signal.Agree(_machine.ClientFeatures);
                     return true;
