@@ -5,6 +5,9 @@ namespace MuenBlock.IoUring;
 /// <content>What is registered with a ring: buffers, files, itself; and what the kernel can do (io_uring_register(2)).</content>
 public sealed unsafe partial class Ring
 {
+    /// <summary>The largest piece of memory that can be registered, in bytes (io_buffer_validate, io_uring/rsrc.c).</summary>
+    public const ulong LargestBuffer = 1ul << 30;
+
     // A probe's table has a line for every value of the operation's byte.
     private const int ProbeLength = 256;
 
@@ -27,9 +30,9 @@ public sealed unsafe partial class Ring
     }
 
     /// <summary>Pins memory for I/O, so that fixed reads and writes need not.</summary>
-    /// <param name="buffers">At most 16384 pieces of at most 1 GiB each; their order gives their indices.</param>
+    /// <param name="buffers">At most 16384 pieces of at most <see cref="LargestBuffer"/> bytes each; their order gives their indices.</param>
     /// <returns>
-    /// 0, or a negative errno: -ENOMEM (limit of locked memory), -EFAULT or -EOPNOTSUPP (memory that cannot be pinned), -EBUSY (there
+    /// 0, or a negative errno: -ENOMEM (limit of locked memory), -EFAULT or -EOPNOTSUPP (memory that cannot be pinned, or a piece that is too large), -EBUSY (there
     /// are some already).
     /// </returns>
     public int RegisterBuffers(ReadOnlySpan<IoVector> buffers)

@@ -67,12 +67,14 @@ internal sealed partial class ConnectionThread
             if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
         }
 
-        private static string Remedy(int errno)
+        private string Remedy(int errno)
         {
             const int efault = 14; // asm-generic/errno-base.h
             const int enomem = 12;
             return errno switch
             {
+                // In pieces it could be registered, but an I/O may lie across their border.
+                efault when _owner._connection.Buffer.Length > Ring.LargestBuffer => $"use a buffer of at most {Ring.LargestBuffer} bytes, the most that io_uring registers",
                 efault => "keep the regions in memory, such as in /dev/shm, not on a disk",
                 enomem => "raise the limit on locked memory (ulimit -l, LimitMEMLOCK)",
                 _ => "the kernel may be too old, or memory short",

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using MuenBlock.IoUring;
 using MuenBlock.Protocol.Programs;
 using Tmds.Linux;
 using static Tmds.Linux.LibC;
@@ -13,8 +14,8 @@ namespace MuenBlock.Protocol.Regions;
 /// </summary>
 public sealed unsafe class BounceBuffer : IDisposable
 {
-    /// <summary>The largest, in bytes: more than io_uring registers in one piece (io_uring_register(2)), and a bound on what a region can make a program take.</summary>
-    public const ulong MostBytes = 1ul << 30;
+    /// <summary>The largest, in bytes: what io_uring registers in one piece, and a bound on what a region can make a program take.</summary>
+    public const ulong MostBytes = Ring.LargestBuffer;
 
     private readonly byte* _region;
 
