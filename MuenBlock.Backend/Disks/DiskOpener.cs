@@ -39,7 +39,7 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
         if (fstat(PosixFile.Descriptor(look), &status) != 0) throw CannotOpen(path, errno);
         bool isDevice = (status.st_mode & S_IFMT) == S_IFBLK;
         if (!isDevice && (status.st_mode & S_IFMT) != S_IFREG)
-            throw new ProgramException(ExitCode.Resource, $"{path} is neither a block device nor a plain file");
+            throw new ProgramException(ExitCode.Resource, $"{path} is neither a block device nor a plain file: export one that is");
         if (readOnly) return OpenReadOnly(path, isDevice, status.st_rdev);
         return isDevice ? OpenDevice(path, status.st_rdev) : OpenImage(path);
     }
@@ -169,11 +169,11 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
 
     private ProgramException CannotOpen(string path, int error) => error switch
     {
-        _ when error == ENOENT => new ProgramException(ExitCode.Resource, $"{path} does not exist"),
+        _ when error == ENOENT => new ProgramException(ExitCode.Resource, $"{path} does not exist: check the path, and that the disk is there"),
         _ when error == EBUSY => new ProgramException(ExitCode.Busy, $"{path} is in use (mounted, or held by another program): release it, or export it with --read-only"),
         _ when error == EACCES || error == EPERM => new ProgramException(ExitCode.Resource, $"{path} may not be opened for {(readOnly ? "reading" : "reading and writing")} by this user: check its owner and mode"),
         _ when error == EROFS => new ProgramException(ExitCode.Resource, $"{path} is read-only: export it with --read-only"),
-        _ => new ProgramException(ExitCode.Resource, $"{path} cannot be opened: {PosixFile.Describe(error)}"),
+        _ => new ProgramException(ExitCode.Resource, $"{path} cannot be opened: {PosixFile.Describe(error)}: check the path and the disk; the kernel's log (dmesg) may say more"),
     };
 
     [LoggerMessage(1, LogLevel.Warning, "{Path}: its file system refuses O_DIRECT; I/O goes through the page cache")]

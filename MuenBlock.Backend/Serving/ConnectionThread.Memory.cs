@@ -59,7 +59,12 @@ internal sealed partial class ConnectionThread
             int[] files = [.. connection.Disks.Select(disk => disk.File).Concat(connection.Fences).Select(PosixFile.Descriptor)];
             int result = 0;
             foreach (Ring ring in _rings) result = Math.Min(result, ring.RegisterFiles(files));
-            if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register {files.Length} files with io_uring: {PosixFile.Describe(-result)}");
+            if (result < 0)
+            {
+                throw new ProgramException(
+                    ExitCode.Environment,
+                    $"cannot register {files.Length} files with io_uring: {PosixFile.Describe(-result)}: raise the limit on open files (ulimit -n, LimitNOFILE), or free memory");
+            }
 
             if (memory.Bounce is { } bounce) LogBounce(_log, _id, connection.Buffer.Name, (ulong)bounce.Length);
             else LogDirect(_log, _id, connection.Buffer.Name);

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 
 namespace MuenBlock.Ublk.Queues;
@@ -45,7 +46,7 @@ internal sealed unsafe class BatchQueue : IDisposable
 
         // A buffer for each tag: there is always one left, as no tag is told of twice before it is committed.
         _buffers = ProvidedBuffers.TryRegister(ring, (ushort)queue.Index, queue.Depth, BufferBytes, out int error)
-            ?? throw new ProgramException(ExitCode.Environment, $"cannot provide io_uring with buffers for /dev/ublkc{queue.Id}: error {-error}; add the device with --batch off");
+            ?? throw new ProgramException(ExitCode.Environment, $"cannot provide io_uring with buffers for /dev/ublkc{queue.Id}: {PosixFile.Describe(-error)}: add the device with --batch off");
         _commits = new CommitBatch(queue.Depth);
     }
 

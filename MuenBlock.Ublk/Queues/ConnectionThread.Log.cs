@@ -33,8 +33,8 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: session dropped, rule ResponsesFitTheChannel: the server wrote more than the channel holds; beginning anew")]
     private static partial void LogOverrun(ILogger log, uint connection);
 
-    [LoggerMessage(17, LogLevel.Error, "connection {Connection}: the driver refused a tag of /dev/ublkb{Id} with error {Error}")]
-    private static partial void LogFetchFailed(ILogger log, uint connection, int id, int error);
+    [LoggerMessage(17, LogLevel.Error, "connection {Connection}: the driver refused a tag of /dev/ublkb{Id} ({Reason}): I/O that it has waits until another process serves the device ('muenblock-ublk upgrade ID')")]
+    private static partial void LogFetchFailed(ILogger log, uint connection, int id, string reason);
 
     [LoggerMessage(18, LogLevel.Information, "connection {Connection}: ended after {Ios} I/Os, {Copies} of them copied, {Shared} from or to applications' memory; {Replayed} were sent again, {Strays} stray responses were dropped; meanwhile {Bytes} bytes were allocated and {Collections} collections ran")]
     private static partial void LogEnded(ILogger log, uint connection, ulong ios, ulong copies, ulong shared, ulong replayed, ulong strays, long bytes, int collections);

@@ -219,7 +219,7 @@ internal sealed partial class ConnectionThread
             DeviceQueue queue = _queues[index];
             if (result != 0)
             {
-                if (result != -Enodev) LogFetchFailed(_log, _id, queue.Id, -result);
+                if (result != -Enodev) LogFetchFailed(_log, _id, queue.Id, PosixFile.Describe(-result));
                 queue.Aborted++;
                 if (queue.Ended) Close(queue);
                 return;
@@ -239,7 +239,7 @@ internal sealed partial class ConnectionThread
             }
 
             bool again = batch.Complete(completion, out int lost);
-            if (lost < 0) LogFetchFailed(_log, _id, queue.Id, -lost);
+            if (lost < 0) LogFetchFailed(_log, _id, queue.Id, PosixFile.Describe(-lost));
             if (again) _commands.FetchAgain(queue);
             else if (batch.Ended) Close(queue);
         }

@@ -1,5 +1,6 @@
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Queues;
@@ -25,7 +26,13 @@ internal sealed class DeviceFiles
         _numbers.AsSpan().Fill(-1);
         if (!_registered) return;
         int result = ring.RegisterFiles(_numbers);
-        if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register files with io_uring: error {-result}");
+        if (result < 0)
+        {
+            throw new ProgramException(
+                ExitCode.Environment,
+                $"cannot register {_numbers.Length} files with io_uring: {PosixFile.Describe(-result)}: raise the limit on open files (ulimit -n, LimitNOFILE) to that many, or free memory");
+        }
+
         Flags = EntryFlags.FixedFile;
     }
 
@@ -42,7 +49,7 @@ internal sealed class DeviceFiles
     public void Add(DeviceQueue queue)
     {
         int result = _registered ? _ring.UpdateFile((uint)queue.Index, queue.Descriptor) : 0;
-        if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register /dev/ublkc{queue.Id} with io_uring: error {-result}");
+        if (result < 0) throw new ProgramException(ExitCode.Environment, $"cannot register /dev/ublkc{queue.Id} with io_uring: {PosixFile.Describe(-result)}: free memory and try again");
         _numbers[queue.Index] = _registered ? queue.Index : queue.Descriptor;
     }
 

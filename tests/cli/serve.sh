@@ -63,10 +63,10 @@ serving() { serve "$1" "$2" --conn $conn --create-regions --device "${@:3}"; }
 serving 4 "missing does not exist" missing:1
 serving 4 "dangling does not exist" dangling:1
 serving 4 "directory/disk" directory/disk:1
-serving 4 "neither a block device nor a plain file" directory:1
+serving 4 "neither a block device nor a plain file: export one that is" directory:1
 serving 4 "neither a block device nor a plain file" pipe:1
 serving 4 "neither a block device nor a plain file" /dev/null:1
-serving 4 "disk/" disk/:1
+serving 4 "disk/ cannot be opened: Not a directory: check the path" disk/:1
 serving 4 "empty is empty" empty:1
 serving 4 "tiny is empty" tiny:1 --log-level error
 serving 4 "missing does not exist" disk:1,missing:1 --log-level error
