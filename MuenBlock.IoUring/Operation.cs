@@ -33,9 +33,6 @@ public enum Operation : byte
     /// <summary>pwrite(2).</summary>
     Write = 23,
 
-    /// <summary>Gives buffers to a group that the kernel picks from.</summary>
-    ProvideBuffers = 31,
-
     /// <summary>A command of the file's own, such as ublk's. Since 5.19.</summary>
     Command = 46,
 

@@ -187,20 +187,6 @@ public unsafe struct SubmissionEntry
         Address = userData;
     }
 
-    /// <summary>Gives buffers of equal size to a group, from which entries with <see cref="EntryFlags.BufferSelect"/> take.</summary>
-    /// <param name="address">The first buffer; the others follow it.</param>
-    /// <param name="length">Bytes of each.</param>
-    /// <param name="count">How many, 1 to 65536.</param>
-    /// <param name="group">The group.</param>
-    /// <param name="firstId">The number of the first; the others count on.</param>
-    [MethodImpl(AggressiveInlining)]
-    public void PrepareProvideBuffers(void* address, uint length, int count, ushort group, ushort firstId)
-    {
-        // The operation has the number of buffers in fd (io_provide_buffers_prep, io_uring/kbuf.c).
-        Prepare(Operation.ProvideBuffers, count, address, length, firstId);
-        BufferGroup = group;
-    }
-
     /// <summary>A command of the file's own. Its payload is <see cref="Command{T}"/>.</summary>
     /// <param name="file">The file.</param>
     /// <param name="command">The command.</param>

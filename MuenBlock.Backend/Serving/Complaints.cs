@@ -11,15 +11,11 @@ internal sealed partial class Complaints(ILogger log, uint connection)
 
     private readonly LineBudget _budget = new(log, $"connection {connection}, requests that broke a rule", LinesInMinute);
 
-    /// <summary>Requests that broke a rule so far.</summary>
-    public ulong Count { get; private set; }
-
     /// <summary>A request broke a rule and was refused.</summary>
     /// <param name="rule">The rule.</param>
     /// <param name="request">The request, in private memory.</param>
     public void Broken(RequestRule rule, in Request request)
     {
-        Count++;
         if (_budget.Allows())
             LogBroken(log, connection, rule, request.Kind, request.Device, request.Tag, request.Length, request.DeviceOffset, request.BufferOffset);
     }

@@ -113,7 +113,7 @@ internal static class AddCommand
         if (connections.Count > UblkLimits.MostQueues) throw Refuse($"{connections.Count} connections are too many: {UblkLimits.MostQueues} are the most");
         if (id is not null && connections.Count > 1 && !join) throw Refuse("--id needs a single --conn, or --join: how many devices a connection has is known only later");
         int? depth = parsed.GetValue(s_depth);
-        if (depth is < 1 or > BufferLayout.DeepestQueue) throw Refuse($"--depth {depth} is out of range: 1 to {BufferLayout.DeepestQueue}");
+        if (depth is < 1 or > UblkLimits.DeepestQueue) throw Refuse($"--depth {depth} is out of range: 1 to {UblkLimits.DeepestQueue}");
         ulong applicationMemory = ParseApplicationMemory(parsed.GetValue(s_applicationMemory));
         if (applicationMemory > 0 && join) throw Refuse("--join and --app-memory exclude each other: each of joined connections has a buffer of its own");
         ConnectionOptions.Check(serving.Patience, applicationMemory > 0);

@@ -77,15 +77,6 @@ internal static class UblkCommands
     /// <summary>Gives the result of a tag's request and offers the tag again.</summary>
     public const uint CommitAndFetchRequest = QueueReadWrite | 0x21;
 
-    /// <summary>Asks for a write's data, where <see cref="UblkFeatures.NeedGetData"/> was chosen.</summary>
-    public const uint NeedGetData = QueueReadWrite | 0x22;
-
-    /// <summary>Puts a request's pages into the ring's table of buffers. Since 6.15.</summary>
-    public const uint RegisterIoBuffer = QueueReadWrite | 0x23;
-
-    /// <summary>Takes them out again. Since 6.15.</summary>
-    public const uint UnregisterIoBuffer = QueueReadWrite | 0x24;
-
     /// <summary>Offers many tags for the first time: <see cref="BatchIo"/>. Since 7.0.</summary>
     public const uint PrepareBatch = QueueReadWrite | 0x25;
 

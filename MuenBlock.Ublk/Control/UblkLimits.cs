@@ -18,32 +18,8 @@ internal static class UblkLimits
     /// <summary>How far apart the descriptors of two queues are, at 24 bytes each: the deepest queue's, in whole pages of 4096 bytes.</summary>
     public const long DescriptorsStride = 98_304;
 
-    /// <summary>Where the requests' data begins in that file (UBLKSRV_IO_BUF_OFFSET).</summary>
-    public const long DataOffset = 0x8000_0000;
-
-    /// <summary>A place in a request's data begins at this bit of the offset in the file (UBLK_IO_BUF_OFF).</summary>
-    public const int DataByteShift = 0;
-
-    /// <summary>Bits of such a place: a request is at most 32 MiB long (UBLK_IO_BUF_BITS).</summary>
-    public const int DataByteBits = 25;
-
-    /// <summary>The tag begins at this bit (UBLK_TAG_OFF).</summary>
-    public const int TagShift = 25;
-
-    /// <summary>Bits of a tag (UBLK_TAG_BITS).</summary>
-    public const int TagBits = 16;
-
-    /// <summary>The queue begins at this bit (UBLK_QID_OFF).</summary>
-    public const int QueueShift = 41;
-
-    /// <summary>Bits of a queue (UBLK_QID_BITS).</summary>
-    public const int QueueBits = 12;
-
     /// <summary>The result of a fetch that brings a request (UBLK_IO_RES_OK).</summary>
     public const int ResultReady = 0;
-
-    /// <summary>The result of a fetch that brings a write whose data is still to be asked for (UBLK_IO_RES_NEED_GET_DATA).</summary>
-    public const int ResultNeedGetData = 1;
 
     /// <summary>The result of a fetch whose device ends: the tag must not be fetched again (UBLK_IO_RES_ABORT, -ENODEV).</summary>
     public const int ResultAborted = -19;

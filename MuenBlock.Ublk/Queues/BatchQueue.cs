@@ -26,7 +26,6 @@ internal sealed unsafe class BatchQueue : IDisposable
     private const int OperationShift = 16;
     private const ulong IndexMask = (1ul << OperationShift) - 1;
     private const int Enobufs = 105; // asm-generic/errno.h
-    private const int Enodev = 19; // asm-generic/errno-base.h: UBLK_IO_RES_ABORT
 
     private readonly Ring _ring;
     private readonly DeviceQueue _queue;
@@ -115,7 +114,7 @@ internal sealed unsafe class BatchQueue : IDisposable
                 if (completion.More) return false;
                 if (completion.Result is >= 0 or -Enobufs) return true;
                 _fetchEnded = true;
-                lost = completion.Result == -Enodev ? 0 : completion.Result;
+                lost = completion.Result == UblkLimits.ResultAborted ? 0 : completion.Result;
                 return false;
             case Operation.Prepare:
                 // All or nothing; the driver refuses the command that tells of requests as well then.

@@ -1,4 +1,5 @@
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Ublk.Control;
 
 namespace MuenBlock.Ublk.Queues;
 
@@ -13,9 +14,6 @@ internal sealed record BufferLayout
 {
     /// <summary>Requests in flight on a device where nothing else is said: more gain little, and each takes a slot from the size of an I/O.</summary>
     public const int StandardDepth = 64;
-
-    /// <summary>The deepest queue that ublk takes (UBLK_MAX_QUEUE_DEPTH, linux/ublk_cmd.h).</summary>
-    public const int DeepestQueue = 4096;
 
     /// <summary>The largest I/O that is chosen unasked: larger ones save nothing.</summary>
     public const uint StandardLargestIo = 1 << 20;
@@ -89,7 +87,7 @@ internal sealed record BufferLayout
     {
         uint gap = mergesByBytes ? Gap : 0;
         ulong share = bufferLength / (ulong)devices;
-        int deepest = (int)Math.Min(Math.Min((ulong)DeepestQueue, mostInFlight / (uint)devices), share / (SmallestIo + gap));
+        int deepest = (int)Math.Min(Math.Min((ulong)UblkLimits.DeepestQueue, mostInFlight / (uint)devices), share / (SmallestIo + gap));
         if (deepest == 0)
             throw new ProgramException(ExitCode.Resource, $"the regions are too small for {devices} devices: each needs {SmallestIo + gap} bytes of the buffer and a request of the channel");
         if (depth > deepest)

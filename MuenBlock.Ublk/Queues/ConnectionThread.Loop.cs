@@ -31,7 +31,6 @@ internal sealed partial class ConnectionThread
         private const int SectorShift = 9;
         private const int Efault = 14; // asm-generic/errno-base.h
         private const ulong OwnSlot = SessionMachine<ChannelRequests, ForwardedCompletions>.OwnSlot;
-        private const int Enodev = 19; // UBLK_IO_RES_ABORT, linux/ublk_cmd.h
 
         private readonly ConnectionThread _owner;
         private readonly ILogger _log;
@@ -217,9 +216,9 @@ internal sealed partial class ConnectionThread
         {
             int index = (int)slot / _depth;
             DeviceQueue queue = _queues[index];
-            if (result != 0)
+            if (result != UblkLimits.ResultReady)
             {
-                if (result != -Enodev) LogFetchFailed(_log, _id, queue.Id, PosixFile.Describe(-result));
+                if (result != UblkLimits.ResultAborted) LogFetchFailed(_log, _id, queue.Id, PosixFile.Describe(-result));
                 queue.Aborted++;
                 if (queue.Ended) Close(queue);
                 return;

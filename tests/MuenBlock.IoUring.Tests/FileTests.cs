@@ -158,28 +158,4 @@ public sealed unsafe class FileTests
         Assert.DoesNotContain(content[4096..12288], b => b != 0);
         Assert.DoesNotContain(content[12288..], b => b != 7);
     }
-
-    [Fact]
-    public void The_kernel_picks_a_provided_buffer()
-    {
-        using TestFile file = new("/dev/shm");
-        using Ring ring = TestRing.Create(8);
-        file.Bytes.Fill(9);
-        ring.NextEntry().PrepareWrite(file.Descriptor, file.Memory, 512, 0);
-        Assert.Equal(512, TestRing.Run(ring));
-        file.Bytes.Clear();
-        ring.NextEntry().PrepareProvideBuffers(file.Memory, 512, 4, 3, 20);
-        Assert.Equal(0, TestRing.Run(ring));
-
-        ref SubmissionEntry read = ref ring.NextEntry();
-        read.PrepareRead(file.Descriptor, null, 512, 0);
-        read.Flags = EntryFlags.BufferSelect;
-        read.BufferGroup = 3;
-        Completion completion = Assert.Single(TestRing.Collect(ring, 1));
-
-        Assert.Equal(512, completion.Result);
-        Assert.Equal(CompletionFlags.Buffer, completion.Flags & CompletionFlags.Buffer);
-        Assert.InRange(completion.BufferId, 20, 23);
-        Assert.Equal(9, file.Memory[((completion.BufferId - 20) * 512) + 511]);
-    }
 }

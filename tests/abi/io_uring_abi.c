@@ -178,7 +178,6 @@ static void constants(void)
 	VALUE("Operation.Allocate", IORING_OP_FALLOCATE);
 	VALUE("Operation.Read", IORING_OP_READ);
 	VALUE("Operation.Write", IORING_OP_WRITE);
-	VALUE("Operation.ProvideBuffers", IORING_OP_PROVIDE_BUFFERS);
 	VALUE("Operation.Command", IORING_OP_URING_CMD);
 	VALUE("Operation.FutexWait", IORING_OP_FUTEX_WAIT);
 	VALUE("Operation.FutexWake", IORING_OP_FUTEX_WAKE);

@@ -159,9 +159,6 @@ static void constants(void)
 	VALUE("UblkCommands.UnregisterBuffer", UBLK_U_CMD_UNREG_BUF);
 	VALUE("UblkCommands.FetchRequest", UBLK_U_IO_FETCH_REQ);
 	VALUE("UblkCommands.CommitAndFetchRequest", UBLK_U_IO_COMMIT_AND_FETCH_REQ);
-	VALUE("UblkCommands.NeedGetData", UBLK_U_IO_NEED_GET_DATA);
-	VALUE("UblkCommands.RegisterIoBuffer", UBLK_U_IO_REGISTER_IO_BUF);
-	VALUE("UblkCommands.UnregisterIoBuffer", UBLK_U_IO_UNREGISTER_IO_BUF);
 	VALUE("UblkCommands.PrepareBatch", UBLK_U_IO_PREP_IO_CMDS);
 	VALUE("UblkCommands.CommitBatch", UBLK_U_IO_COMMIT_IO_CMDS);
 	VALUE("UblkCommands.FetchBatch", UBLK_U_IO_FETCH_IO_CMDS);
@@ -241,15 +238,7 @@ static void constants(void)
 	VALUE("UblkLimits.MostQueues", UBLK_MAX_NR_QUEUES);
 	VALUE("UblkLimits.DescriptorsOffset", UBLKSRV_CMD_BUF_OFFSET);
 	VALUE("UblkLimits.DescriptorsStride", (UBLK_MAX_QUEUE_DEPTH * sizeof(struct ublksrv_io_desc) + 4095) / 4096 * 4096);
-	VALUE("UblkLimits.DataOffset", UBLKSRV_IO_BUF_OFFSET);
-	VALUE("UblkLimits.DataByteShift", UBLK_IO_BUF_OFF);
-	VALUE("UblkLimits.DataByteBits", UBLK_IO_BUF_BITS);
-	VALUE("UblkLimits.TagShift", UBLK_TAG_OFF);
-	VALUE("UblkLimits.TagBits", UBLK_TAG_BITS);
-	VALUE("UblkLimits.QueueShift", UBLK_QID_OFF);
-	VALUE("UblkLimits.QueueBits", UBLK_QID_BITS);
 	VALUE("UblkLimits.ResultReady", UBLK_IO_RES_OK);
-	VALUE("UblkLimits.ResultNeedGetData", UBLK_IO_RES_NEED_GET_DATA);
 	VALUE("UblkLimits.ResultAborted", UBLK_IO_RES_ABORT);
 }
 
