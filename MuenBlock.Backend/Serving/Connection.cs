@@ -112,6 +112,6 @@ internal sealed partial class Connection : IDisposable
         Response.Dispose();
     }
 
-    [LoggerMessage(4, LogLevel.Information, "connection {Connection}: waiting for the last I/O of a backend that died, which may still reach the buffer")]
+    [LoggerMessage(6, LogLevel.Information, "connection {Connection}: waiting for the last I/O of a backend that died, which may still reach the buffer")]
     private static partial void LogWaiting(ILogger log, uint connection);
 }

@@ -47,13 +47,13 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(24, LogLevel.Information, "connection {Connection}: device {Device}, {Path}, has grown from {Before} to {Size} bytes")]
     private static partial void LogGrown(ILogger log, uint connection, int device, string path, ulong before, ulong size);
 
-    [LoggerMessage(25, LogLevel.Error, "connection {Connection}: device {Device}, {Path}, has shrunk from {Before} to {Size} bytes: what lay behind is lost, I/O there fails, and a client that begins anew will refuse it: give it its size back")]
+    [LoggerMessage(27, LogLevel.Error, "connection {Connection}: device {Device}, {Path}, has shrunk from {Before} to {Size} bytes: what lay behind is lost, I/O there fails, and a client that begins anew will refuse it: give it its size back")]
     private static partial void LogShrunk(ILogger log, uint connection, int device, string path, ulong before, ulong size);
 
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);
 
-    [LoggerMessage(25, LogLevel.Information, "connection {Connection}: its thread runs on CPU {Cpus}")]
+    [LoggerMessage(28, LogLevel.Information, "connection {Connection}: its thread runs on CPU {Cpus}")]
     private static partial void LogPinned(ILogger log, uint connection, string cpus);
 
     [LoggerMessage(26, LogLevel.Warning, "connection {Connection}: its thread cannot be kept on CPU {Cpus}, and runs on any")]

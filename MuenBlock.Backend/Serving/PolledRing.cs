@@ -65,9 +65,9 @@ internal sealed partial class PolledRing : IDisposable
     private static bool CanBePolled(Disk disk) =>
         disk.IsDirect && disk.DeviceNumber is { } number && BlockDeviceQueries.QueueValue(number, "io_poll") == 1;
 
-    [LoggerMessage(24, LogLevel.Information, "connection {Connection}: its disks are polled while they have I/O")]
+    [LoggerMessage(33, LogLevel.Information, "connection {Connection}: its disks are polled while they have I/O")]
     private static partial void LogPolled(ILogger log, uint connection);
 
-    [LoggerMessage(25, LogLevel.Warning, "connection {Connection}: --iopoll has no effect: {Path} has no queues that can be polled (a driver's poll_queues parameter makes some, such as nvme.poll_queues=1)")]
+    [LoggerMessage(34, LogLevel.Warning, "connection {Connection}: --iopoll has no effect: {Path} has no queues that can be polled (a driver's poll_queues parameter makes some, such as nvme.poll_queues=1)")]
     private static partial void LogNotPolled(ILogger log, uint connection, string path);
 }
