@@ -95,7 +95,7 @@ public sealed unsafe class ChannelReader<T>
 
     /// <summary>Copies packets out of the channel.</summary>
     /// <param name="destination">Private memory for the packets; its length bounds the batch.</param>
-    /// <param name="count">How many were copied; above 0 exactly if <see cref="ReadStatus.Success"/>.</param>
+    /// <param name="count">How many were copied: 0 unless <see cref="ReadStatus.Success"/>, and after it if the destination is empty.</param>
     /// <returns>What was found. Only after <see cref="ReadStatus.Success"/> may a packet be used.</returns>
     public ReadStatus Read(Span<T> destination, out int count)
     {
