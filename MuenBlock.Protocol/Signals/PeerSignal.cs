@@ -24,7 +24,8 @@ namespace MuenBlock.Protocol.Signals;
 /// <item>stores wc;</item>
 /// <item>full fence: the two fences make sure that either the sleeper sees the packets or the waker sees the hint;</item>
 /// <item>reads the hint; a value that it has not woken for yet gets one wake: the event of the channel that it writes is triggered, or
-/// the futex woken, as an entry of the ring before all others. A peer that did not agree to give hints gets an event each time.</item>
+/// the futex woken, by an entry of the ring: behind those that are queued already, so one publishes before queueing what may take long. A peer
+/// that did not agree to give hints gets an event each time.</item>
 /// </list>
 /// Events are kept for whoever polls next, so one that is triggered just before the sleeper waits is not lost.
 /// A peer that was not agreed to wake us in the way that we wait is polled: the same sleep, cut short by a time-out.

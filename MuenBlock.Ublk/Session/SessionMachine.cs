@@ -8,8 +8,8 @@ namespace MuenBlock.Ublk.Session;
 /// <list type="bullet">
 /// <item>An I/O stays in the table until its answer came, whatever happens to the server: it is sent again after the next
 /// handshake, in the order of arrival (invariant I8). Its slot of the buffer is its own meanwhile (I2), so a repeat carries the same data.</item>
-/// <item>Every I/O that is sent has a tag that no earlier one of its slot had. An answer must match tag, kind and device of what
-/// was asked, in private memory, or it is not one (I3).</item>
+/// <item>Every I/O that is sent has a tag that none of the 65,535 before it in its slot had. An answer must match tag, kind and device
+/// of what was asked, in private memory, or it is not one (I3).</item>
 /// <item>Before the answer to its Reset a session believes nothing that the channel holds.</item>
 /// <item>With a time-out, an I/O that was not answered in time ends the session: all I/O fails until another has begun.</item>
 /// <item>An I/O may have its data elsewhere in the buffer than in its slot: in memory that an application shares. To the session that is a place like any other.</item>
