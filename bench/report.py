@@ -45,6 +45,15 @@ NAMES = {
     "muenblock-2q": "**muenblock**, two connections joined",
     "muenblock-2q-pinned": "**muenblock**, two connections joined, --cpus auto",
 }
+PROGRAMS = {"muenblock-backend": "backend", "muenblock-ublk": "client"}
+MODES = {"classic": "", "batch": ", BATCH_IO"}
+COUNTERS = {
+    "enters": "io_uring_enter per I/O",
+    "sleeps": "sleeps per I/O",
+    "wakes": "wakes per I/O",
+    "idle_percent": "idle: CPU in percent",
+    "idle_wakeups_s": "idle: wake-ups per second",
+}
 COLOURS = ["#888888", "#b07aa1", "#4e79a7", "#76b7b2", "#f28e2b", "#edc948", "#59a14f", "#8cd17d", "#b6992d", "#e15759", "#ff9da7", "#9c3030", "#555555"]
 
 
@@ -84,6 +93,18 @@ def table_of(runs, machine):
         f"Linux {machine['kernel']}, {machine['cpus']} CPUs ({machine['model']}), {machine['fio']}, {machine['qsd']}, {machine['nbdkit']}, "
         f"muenblock {machine['version']}; all peers on RAM disks of one kind.")
     return "\n".join(lines) + "\n"
+
+
+def table_of_counters(counters):
+    """What the programs count themselves; "" if they were not asked."""
+    if not counters:
+        return ""
+    lines = ["**What the programs do: 4k random reads, 64 deep, and nothing afterwards**", "", f"| | {' | '.join(COUNTERS.values())} |", "|---|" + "---:|" * len(COUNTERS)]
+    for mode, suffix in MODES.items():
+        for program, name in PROGRAMS.items():
+            values = [targets.counter(counters, program, mode, field) for field in COUNTERS]
+            lines.append(f"| {name}{suffix} | " + " | ".join("" if value is None else f"{value:.2f}" for value in values) + " |")
+    return "\n".join(lines) + "\n\n"
 
 
 def picture(runs, field, unit, path):
@@ -141,7 +162,7 @@ def main():
     machine = json.loads((results / "machine.json").read_text())
     counters = [json.loads(line) for line in (results / "counters.jsonl").read_text().splitlines()] if (results / "counters.jsonl").exists() else []
     verdicts = targets.side_by_side(runs, counters)
-    text = (f"Targets, by the default mode unless another is named; in brackets what the best mode gives:\n\n{verdicts}\n" if verdicts else "") + table_of(runs, machine)
+    text = (f"Targets, by the default mode unless another is named; in brackets what the best mode gives:\n\n{verdicts}\n" if verdicts else "") + table_of_counters(counters) + table_of(runs, machine)
     if (results / "failed.jsonl").exists():
         failed = [json.loads(line) for line in (results / "failed.jsonl").read_text().splitlines()]
         text += "".join(f"\nNot measured: {NAMES.get(entry['peer'], entry['peer'])} ({entry['why']}).\n" for entry in failed)
