@@ -21,6 +21,7 @@ internal sealed class BatchSize
     private int _byLength;
     private int _size;
     private bool _tookAll = true; // what the channel had
+    private bool _isImmediate; // the disk has done an I/O when it is submitted
 
     /// <summary>Creates the size of the batches of a connection.</summary>
     /// <param name="most">The most that there is room for, at least 1.</param>
@@ -29,12 +30,14 @@ internal sealed class BatchSize
     /// <summary>The size of the next batch.</summary>
     /// <param name="underWay">How many I/Os the disk has.</param>
     /// <returns>
-    /// From 1 to the most: no more than the disk has, so that it has always something to do. If all of the last ones are done already it does not
-    /// keep any, and the rest is taken at once.
+    /// From 1 to the most: no more than the disk has, so that it always has something to do. One that has done all of the last batch already is as
+    /// idle with many as with few.
     /// </returns>
     public int Next(int underWay)
     {
-        int some = underWay > 0 || _tookAll ? Math.Max(Few, underWay) : _most;
+        if (underWay > 0) _isImmediate = false;
+        else if (!_tookAll) _isImmediate = true;
+        int some = _isImmediate ? _most : Math.Max(Few, underWay);
         _size = Math.Min(Math.Min(some, _most), _byLength);
         return _size;
     }

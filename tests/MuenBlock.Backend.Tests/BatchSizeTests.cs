@@ -30,8 +30,14 @@ public sealed class BatchSizeTests
         Take(BatchSize.Few);
         Assert.Equal(Most, _size.Next(underWay: 0));
 
-        // The channel was empty after it: the next are the first of others.
+        // The channel was empty after it, and the next are the first of others.
         Take(7);
+        Assert.Equal(Most, _size.Next(underWay: 0));
+
+        // Something is not done at once any more.
+        Take(Most);
+        Assert.Equal(BatchSize.Few, _size.Next(underWay: 1));
+        Take(1);
         Assert.Equal(BatchSize.Few, _size.Next(underWay: 0));
     }
 
