@@ -37,7 +37,7 @@ NAMES = {
     "twin-spin": "C twin, spinning",
     "muenblock": "**muenblock**",
     "muenblock-batch": "**muenblock**, BATCH_IO",
-    "muenblock-spin": "**muenblock**, spinning",
+    "muenblock-asleep": "**muenblock**, asleep at once (--spin 0)",
     "muenblock-before": "**muenblock**, before the change",
     "muenblock-shared": "**muenblock**, --app-memory, not copied",
     "muenblock-copied": "**muenblock**, copied",

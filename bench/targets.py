@@ -2,8 +2,8 @@
 import statistics
 
 # Our modes: the first is the one that has to reach the target.
-USUAL = ("muenblock", "muenblock-batch", "muenblock-spin")
-SPINNING = ("muenblock-spin", "muenblock", "muenblock-batch")
+USUAL = ("muenblock", "muenblock-batch", "muenblock-asleep")
+SPINNING = ("muenblock", "muenblock-batch")
 TWO_QUEUES = ("muenblock-2q", "muenblock-2q-pinned")
 TWINS = ("twin", "twin-batch", "twin-spin")
 
