@@ -12,23 +12,18 @@ public sealed class TerminationSignals : IDisposable
 
     private readonly ManualResetEventSlim _attention = new();
     private readonly PosixSignalRegistration[] _registrations;
-    private volatile bool _received;
-    private volatile bool _askedToLook;
+    private bool _received;
+    private bool _askedToLook;
 
     /// <summary>From now on the signals are noted, not obeyed.</summary>
     public TerminationSignals() =>
         _registrations = [.. new[] { PosixSignal.SIGTERM, PosixSignal.SIGINT, LookNow }.Select(signal => PosixSignalRegistration.Create(signal, Note))];
 
     /// <summary>Whether a signal has come that no <see cref="Wait"/> has told of yet.</summary>
-    public bool Received => _received;
+    public bool Received => Volatile.Read(ref _received);
 
     /// <summary>Whether SIGUSR1 has come since the last call. It ends a <see cref="Wait"/>.</summary>
-    public bool TakeLookNow()
-    {
-        bool asked = _askedToLook;
-        if (asked) _askedToLook = false;
-        return asked;
-    }
+    public bool TakeLookNow() => Interlocked.Exchange(ref _askedToLook, false);
 
     /// <summary>Ends the wait without a signal.</summary>
     public void Interrupt() => _attention.Set();
@@ -39,10 +34,12 @@ public sealed class TerminationSignals : IDisposable
     public bool Wait(TimeSpan longest)
     {
         _ = _attention.Wait(longest);
+
+        // Before the look: a signal that comes in between is told of now, or ends the next wait.
         _attention.Reset();
-        bool received = _received;
-        _received = false;
-        return received;
+
+        // Looking and forgetting are one step, as a signal may come on its thread between two.
+        return Interlocked.Exchange(ref _received, false);
     }
 
     /// <inheritdoc/>
@@ -55,8 +52,10 @@ public sealed class TerminationSignals : IDisposable
     private void Note(PosixSignalContext context)
     {
         context.Cancel = true;
-        if (context.Signal == LookNow) _askedToLook = true;
-        else _received = true;
+
+        // Before the wait is ended, and pairs with the exchange in Wait, which comes after it has ended: whoever wakes up finds the signal.
+        if (context.Signal == LookNow) Volatile.Write(ref _askedToLook, true);
+        else Volatile.Write(ref _received, true);
         _attention.Set();
     }
 }
