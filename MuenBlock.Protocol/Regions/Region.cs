@@ -92,6 +92,9 @@ public sealed unsafe class Region : IDisposable
     public static bool CreateIfMissing(string directory, string name, long size)
     {
         string path = System.IO.Path.Combine(directory, name);
+
+        // A restart needs neither space for another region nor a directory that can be written.
+        if (System.IO.Path.Exists(path)) return false;
         try
         {
             Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);

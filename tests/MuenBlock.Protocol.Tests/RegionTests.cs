@@ -25,6 +25,30 @@ public sealed unsafe partial class RegionTests : IDisposable
     }
 
     [Fact]
+    public void A_region_that_exists_takes_no_space_and_no_right_to_write_to_its_directory()
+    {
+        const long moreThanThereIs = 1L << 60;
+        _ = Region.CreateIfMissing(_folder, "a", 8192);
+        Assert.False(Region.CreateIfMissing(_folder, "a", moreThanThereIs));
+
+        // In procfs nobody makes a file, not even root.
+        Assert.False(Region.CreateIfMissing("/proc/self", "status", 8192));
+        ProgramException failure = Assert.Throws<ProgramException>(() => Region.CreateIfMissing("/proc/self", "missing", 8192));
+        Assert.Equal(ExitCode.Resource, failure.ExitCode);
+        Assert.Contains("cannot create region /proc/self/missing", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_takes_a_regions_name_while_it_is_made_is_left_as_it_is()
+    {
+        // A link to nothing looks as missing as what another backend makes meanwhile, and its name is taken.
+        File.CreateSymbolicLink($"{_folder}/a", $"{_folder}/nothing");
+        Assert.False(Region.CreateIfMissing(_folder, "a", 8192));
+        Assert.Equal([$"{_folder}/a"], Directory.GetFileSystemEntries(_folder));
+        Assert.Equal($"{_folder}/nothing", new FileInfo($"{_folder}/a").LinkTarget);
+    }
+
+    [Fact]
     public void Two_mappings_of_a_region_are_one_memory()
     {
         _ = Region.CreateIfMissing(_folder, "a", 8192);
