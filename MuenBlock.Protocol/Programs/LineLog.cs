@@ -1,36 +1,44 @@
 using System.Globalization;
 using System.Text;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 
 namespace MuenBlock.Protocol.Programs;
 
 /// <summary>
-/// Writes log entries to a stream, one line each: UTC time, level, message. It writes on the caller's thread and at once:
-/// nothing is lost when the program is killed, and no logging thread wakes up while nothing is logged.
+/// Writes log entries to a file, one line each: UTC time, level, message. It writes on the caller's thread and at once:
+/// nothing is lost when the program is killed, and no logging thread wakes up while nothing is logged. But nobody waits for a log: the other end
+/// decides when some lines are written, so one that would not be taken at once is dropped and counted, and the next line that is taken says so.
 /// </summary>
 public sealed class LineLog : ILoggerProvider, ILogger
 {
-    private readonly Lock _gate = new();
-    private readonly Stream _stream;
-    private readonly LogLevel _least;
+    private const int StandardError = 2;
 
-    private LineLog(Stream stream, LogLevel least)
+    private readonly Lock _gate = new();
+    private readonly LogOutput _output;
+    private readonly LogLevel _least;
+    private long _lost;
+
+    private LineLog(LogOutput output, LogLevel least)
     {
-        _stream = stream;
+        _output = output;
         _least = least;
     }
 
     /// <summary>A factory of loggers that write to standard error.</summary>
     /// <param name="least">The least severe level that is written.</param>
     /// <returns>The factory, to be disposed of.</returns>
-    public static ILoggerFactory ToStandardError(LogLevel least) => To(Console.OpenStandardError(), least);
+    public static ILoggerFactory ToStandardError(LogLevel least) => To(new SafeFileHandle(StandardError, ownsHandle: false), least);
 
-    /// <summary>A factory of loggers that write to a stream.</summary>
-    /// <param name="stream">The stream, which does not buffer. It is closed with the factory.</param>
+    /// <summary>A factory of loggers that write to a file.</summary>
+    /// <param name="file">The file, open for appending, which stays the caller's.</param>
     /// <param name="least">The least severe level that is written.</param>
     /// <returns>The factory, to be disposed of.</returns>
-    public static ILoggerFactory To(Stream stream, LogLevel least) =>
-        LoggerFactory.Create(builder => builder.SetMinimumLevel(least).AddProvider(new LineLog(stream, least)));
+    public static ILoggerFactory To(SafeFileHandle file, LogLevel least)
+    {
+        var log = new LineLog(new LogOutput(file), least);
+        return LoggerFactory.Create(builder => builder.SetMinimumLevel(least).AddProvider(log));
+    }
 
     /// <inheritdoc/>
     public ILogger CreateLogger(string categoryName) => this;
@@ -47,25 +55,26 @@ public sealed class LineLog : ILoggerProvider, ILogger
     {
         ArgumentNullException.ThrowIfNull(formatter);
         if (!IsEnabled(logLevel)) return;
-        string time = DateTime.UtcNow.ToString("yyyy-MM-ddTHH:mm:ss.fffZ", CultureInfo.InvariantCulture);
         string text = formatter(state, exception);
-        string line = exception is null ? $"{time} {Name(logLevel)} {text}\n" : $"{time} {Name(logLevel)} {text}: {exception}\n";
-        byte[] bytes = Encoding.UTF8.GetBytes(line);
+        DateTime now = DateTime.UtcNow;
+        byte[] line = Line(now, logLevel, exception is null ? text : $"{text}: {exception}");
         lock (_gate)
         {
-            try
-            {
-                _stream.Write(bytes);
-            }
-            catch (IOException)
-            {
-                // Its reader is gone, or the disk is full. Serving goes on: a log is not worth an I/O.
-            }
+            if (_lost > 0 && _output.TryWrite(Line(now, LogLevel.Warning, $"{_lost} line(s) lost: the reader of the log is slow, or its disk full"))) _lost = 0;
+            if (_lost > 0 || !_output.TryWrite(line)) _lost++;
         }
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _stream.Dispose();
+    public void Dispose() => _output.Dispose();
+
+    private static byte[] Line(DateTime time, LogLevel level, string text)
+    {
+        byte[] line = Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{time:yyyy-MM-ddTHH:mm:ss.fffZ} {Name(level)} {text}\n"));
+        if (line.Length <= LogOutput.LongestLine) return line;
+        line[LogOutput.LongestLine - 1] = (byte)'\n';
+        return line[..LogOutput.LongestLine];
+    }
 
     private static string Name(LogLevel level) => level switch
     {

@@ -19,6 +19,7 @@ internal static partial class BackgroundServer
     private const string Variable = "MUENBLOCK_BACKGROUND_SERVER";
 
     private const uint FirstOther = 3; // after standard input, output and error
+    private const uint LogMode = 0b110_110_110; // less the umask
     private const int CloseOnExec = 4; // CLOSE_RANGE_CLOEXEC, linux/close_range.h
 
     // Ends the list of paths that the serving process prints. A path begins with a slash.
@@ -64,8 +65,8 @@ internal static partial class BackgroundServer
         _ = setsid();
         Environment.CurrentDirectory = "/";
         string path = logFile is null ? DeviceRecord.ServerLog(Environment.ProcessId) : Path.GetFullPath(logFile);
-        using FileStream stream = OpenLog(path);
-        using ILoggerFactory factory = LineLog.To(stream, serving.LogLevel);
+        using SafeFileHandle file = OpenLog(path);
+        using ILoggerFactory factory = LineLog.To(file, serving.LogLevel);
         using var signals = new TerminationSignals();
         var server = new ForegroundServer(options, factory.CreateLogger("serve"), path, serving.Sandbox);
         bool ready = false;
@@ -75,7 +76,7 @@ internal static partial class BackgroundServer
             code = server.Run(signals, () =>
             {
                 ready = true;
-                Detach(stream);
+                Detach(file);
             });
             return code;
         }
@@ -87,21 +88,25 @@ internal static partial class BackgroundServer
         }
     }
 
-    private static FileStream OpenLog(string path)
+    private static SafeFileHandle OpenLog(string path)
     {
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            return new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new ProgramException(ExitCode.Resource, $"cannot write the log file {path}: {e.Message}", e);
+            throw CannotWrite(path, e.Message);
         }
+
+        // Every write goes to the end, also where a predecessor that is about to end still writes.
+        return PosixFile.TryOpen(path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY, out int error, LogMode) ?? throw CannotWrite(path, PosixFile.Describe(error));
     }
 
+    private static ProgramException CannotWrite(string path, string why) => new(ExitCode.Resource, $"cannot write the log file {path}: {why}");
+
     /// <summary>Tells the caller that all is well and lets go of its files, so that nobody waits for this process to close them.</summary>
-    private static void Detach(FileStream log)
+    private static void Detach(SafeFileHandle log)
     {
         Console.Out.WriteLine(ReadyLine);
         Console.Out.Flush();
@@ -111,7 +116,7 @@ internal static partial class BackgroundServer
         _ = dup2(PosixFile.Descriptor(nothing), 1);
 
         // A crash of the runtime is reported on standard error: it belongs into the log.
-        _ = dup2(PosixFile.Descriptor(log.SafeFileHandle), 2);
+        _ = dup2(PosixFile.Descriptor(log), 2);
     }
 
     [LibraryImport("libc", EntryPoint = "close_range")]

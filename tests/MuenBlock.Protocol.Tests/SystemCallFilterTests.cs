@@ -19,6 +19,8 @@ public sealed class SystemCallFilterTests
     [Theory]
     [InlineData(426, Allow)] // io_uring_enter
     [InlineData(202, Allow)] // futex
+    [InlineData(7, Allow)] // poll, which each line of the log begins with
+    [InlineData(1, Allow)] // write
     [InlineData(231, Allow)] // exit_group
     [InlineData(257, Eperm)] // openat
     [InlineData(425, Eperm)] // io_uring_setup

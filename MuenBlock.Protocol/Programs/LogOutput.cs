@@ -1,0 +1,66 @@
+using Microsoft.Win32.SafeHandles;
+using MuenBlock.Protocol.Regions;
+using Tmds.Linux;
+using static Tmds.Linux.LibC;
+
+namespace MuenBlock.Protocol.Programs;
+
+/// <summary>
+/// Where a log goes: an open file that never holds up whoever writes to it. A pipe that nobody reads, or a terminal that was stopped (Ctrl-S), takes
+/// nothing until it is read again.
+/// <list type="bullet">
+/// <item>A pipe or a terminal is opened anew, as it is its opening that is told not to block, and the one that was given may be shared with other programs.</item>
+/// <item>What cannot be opened so, a socket or another user's pipe, is asked before each line whether it has room.</item>
+/// <item>A line has no more bytes than a pipe that has room takes at once.</item>
+/// </list>
+/// One thread at a time may use an instance.
+/// </summary>
+internal sealed unsafe class LogOutput : IDisposable
+{
+    /// <summary>The longest line, in bytes: PIPE_BUF (linux/limits.h).</summary>
+    public const int LongestLine = 4096;
+
+    private readonly SafeFileHandle _file;
+    private bool _cut;
+
+    /// <summary>Opens the output.</summary>
+    /// <param name="file">The file, open for writing, which stays the caller's. A log that is appended to needs O_APPEND.</param>
+    public LogOutput(SafeFileHandle file) => _file = OpenAnew(file) ?? Duplicate(file);
+
+    /// <summary>Writes a line, unless that would take time.</summary>
+    /// <param name="line">The line with its end, of at most <see cref="LongestLine"/> bytes.</param>
+    /// <returns>Whether it was written. If it was not, a part of it may have been.</returns>
+    public bool TryWrite(ReadOnlySpan<byte> line) => (!_cut || TryPut("\n"u8)) && TryPut(line);
+
+    /// <inheritdoc/>
+    public void Dispose() => _file.Dispose();
+
+    private bool TryPut(ReadOnlySpan<byte> bytes)
+    {
+        var room = new pollfd { fd = PosixFile.Descriptor(_file), events = POLLOUT };
+        if (poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0) return false;
+        fixed (byte* first = bytes)
+        {
+            // It fails where the reader is gone or the disk full. Serving goes on: a log is not worth an I/O.
+            long written = (long)write(room.fd, first, bytes.Length);
+            if (written <= 0) return false;
+            _cut = written < bytes.Length;
+
+            // Its end alone comes with the next line.
+            return written >= bytes.Length - 1;
+        }
+    }
+
+    private static SafeFileHandle? OpenAnew(SafeFileHandle file)
+    {
+        // A file that is opened anew would be written from its beginning, and it does not block.
+        stat status;
+        mode_t kind = fstat(PosixFile.Descriptor(file), &status) == 0 ? status.st_mode & S_IFMT : 0;
+        return kind == S_IFIFO || kind == S_IFCHR
+            ? PosixFile.TryOpen($"/proc/self/fd/{PosixFile.Descriptor(file)}", O_WRONLY | O_NONBLOCK | O_NOCTTY, out _)
+            : null;
+    }
+
+    // By a number of its own: that of a standard error that was closed may become a disk's.
+    private static SafeFileHandle Duplicate(SafeFileHandle file) => new(fcntl(PosixFile.Descriptor(file), F_DUPFD_CLOEXEC, 0), ownsHandle: true);
+}

@@ -1,0 +1,178 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.RegularExpressions;
+using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
+using Xunit;
+using static Tmds.Linux.LibC;
+
+namespace MuenBlock.Protocol.Tests;
+
+/// <summary>A log is written at once or not at all, whoever reads it.</summary>
+public sealed unsafe partial class LineLogTests : IDisposable
+{
+    private const int Lines = 300; // of a kilobyte: more than a pipe, a socket or a terminal keeps
+    private const int QuietMilliseconds = 500;
+    private const uint UnlockTerminal = 0x4004_5431; // TIOCSPTLCK, asm-generic/ioctls.h
+    private const uint OpenTerminal = 0x5441; // TIOCGPTPEER
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("muenblock-test-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Theory]
+    [InlineData("pipe")]
+    [InlineData("socket")]
+    [InlineData("terminal")]
+    public void A_line_that_nobody_takes_is_dropped_and_counted_and_holds_up_nobody(string kind)
+    {
+        (SafeFileHandle reader, SafeFileHandle writer) = Open(kind);
+        using (reader)
+        using (writer)
+        using (ILoggerFactory factory = LineLog.To(writer, LogLevel.Information))
+        {
+            ILogger log = factory.CreateLogger("test");
+            string padding = new('x', 1000);
+            var connection = new Thread(() => Write(log, padding)) { IsBackground = true };
+            connection.Start();
+            Assert.True(connection.Join(TimeSpan.FromSeconds(30)), "the log holds up whoever writes to it");
+            string text = Read(reader);
+            LogLast(log);
+            text += Read(reader);
+
+            // A terminal may take a part of a line, and more lines after a while.
+            string[] lines = text.ReplaceLineEndings("\n").Split('\n');
+            int whole = lines.Count(line => Whole().IsMatch(line));
+            Assert.InRange(whole, 1, Lines - 1);
+            Assert.Equal(Lines, whole + lines.Sum(line => Lost().Match(line) is { Success: true } lost ? int.Parse(lost.Groups["count"].Value, CultureInfo.InvariantCulture) : 0));
+            Assert.Matches(Lost(), lines[^3]);
+            Assert.EndsWith(" info  the last", lines[^2], StringComparison.Ordinal);
+            Assert.Empty(lines[^1]);
+        }
+    }
+
+    [Fact]
+    public void What_is_shared_with_other_programs_goes_on_blocking_for_them()
+    {
+        (SafeFileHandle reader, SafeFileHandle writer) = Open("pipe");
+        using (reader)
+        using (writer)
+        using (ILoggerFactory factory = LineLog.To(writer, LogLevel.Information))
+        {
+            LogLast(factory.CreateLogger("test"));
+            Assert.Equal(0, fcntl(PosixFile.Descriptor(writer), F_GETFL) & O_NONBLOCK);
+        }
+    }
+
+    [Fact]
+    public void A_reader_that_is_gone_costs_lines_only()
+    {
+        (SafeFileHandle reader, SafeFileHandle writer) = Open("pipe");
+        using (writer)
+        using (ILoggerFactory factory = LineLog.To(writer, LogLevel.Information))
+        {
+            reader.Dispose();
+            LogLast(factory.CreateLogger("test"));
+        }
+    }
+
+    [Fact]
+    public void A_log_goes_on_where_another_opening_of_its_file_ended()
+    {
+        using (SafeFileHandle one = Append())
+        using (SafeFileHandle other = Append())
+        using (ILoggerFactory first = LineLog.To(one, LogLevel.Information))
+        using (ILoggerFactory second = LineLog.To(other, LogLevel.Information))
+        {
+            for (int i = 0; i < 2; i++)
+            {
+                LogLine(first.CreateLogger("test"), 1, "first");
+                LogLine(second.CreateLogger("test"), 2, "second");
+            }
+        }
+
+        Assert.Equal(["1 first", "2 second", "1 first", "2 second"], File.ReadAllLines($"{_folder}/log").Select(line => line.Split(" info  ")[1]));
+    }
+
+    [Fact]
+    public void A_line_that_a_pipe_might_not_take_at_once_is_cut()
+    {
+        using (SafeFileHandle file = Append())
+        using (ILoggerFactory factory = LineLog.To(file, LogLevel.Information))
+        {
+            LogLine(factory.CreateLogger("test"), 1, new string('x', 10_000));
+            LogLast(factory.CreateLogger("test"));
+        }
+
+        string[] lines = File.ReadAllLines($"{_folder}/log");
+        Assert.Equal(2, lines.Length);
+        Assert.Equal(4095, lines[0].Length);
+        Assert.EndsWith(" info  the last", lines[1], StringComparison.Ordinal);
+    }
+
+    private SafeFileHandle Append() => PosixFile.TryOpen($"{_folder}/log", O_WRONLY | O_CREAT | O_APPEND, out _, 0b110_000_000)!;
+
+    private static void Write(ILogger log, string padding)
+    {
+        for (int i = 0; i < Lines; i++) LogLine(log, i, padding);
+    }
+
+    private static (SafeFileHandle Reader, SafeFileHandle Writer) Open(string kind)
+    {
+        int* ends = stackalloc int[2];
+        int error = kind switch
+        {
+            "pipe" => pipe2(ends, O_CLOEXEC),
+            "socket" => socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends),
+            _ => OpenTerminalPair(ends),
+        };
+        Assert.Equal(0, error);
+        return (new SafeFileHandle(ends[0], ownsHandle: true), new SafeFileHandle(ends[1], ownsHandle: true));
+    }
+
+    private static int OpenTerminalPair(int* ends)
+    {
+        SafeFileHandle? control = PosixFile.TryOpen("/dev/ptmx", O_RDWR | O_NOCTTY, out _);
+        Assert.SkipWhen(control is null, "this machine has no terminals");
+        int locked = 0;
+        ends[0] = PosixFile.Descriptor(control!);
+        control!.SetHandleAsInvalid();
+        Assert.Equal(0, Ioctl(ends[0], UnlockTerminal, (nint)(&locked)));
+        ends[1] = Ioctl(ends[0], OpenTerminal, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        return ends[1] < 0 ? ends[1] : 0;
+    }
+
+    // What a terminal was given arrives a moment later.
+    private static string Read(SafeFileHandle reader)
+    {
+        var text = new StringBuilder();
+        byte* buffer = stackalloc byte[4096];
+        var ready = new Tmds.Linux.pollfd { fd = PosixFile.Descriptor(reader), events = POLLIN };
+        while (poll(&ready, 1, QuietMilliseconds) == 1)
+        {
+            int count = (int)read(ready.fd, buffer, 4096);
+            Assert.True(count > 0);
+            _ = text.Append(Encoding.ASCII.GetString(buffer, count));
+        }
+
+        return text.ToString();
+    }
+
+    [GeneratedRegex(@"^\S+Z info  \d+ x{1000}$", RegexOptions.None, 1000)]
+    private static partial Regex Whole();
+
+    [GeneratedRegex(@"^\S+Z warn  (?<count>\d+) line\(s\) lost: the reader of the log is slow, or its disk full$", RegexOptions.None, 1000)]
+    private static partial Regex Lost();
+
+    [LibraryImport("libc", EntryPoint = "ioctl")]
+    private static partial int Ioctl(int descriptor, nuint request, nint argument);
+
+    [LoggerMessage(1, LogLevel.Information, "{Number} {Text}")]
+    private static partial void LogLine(ILogger log, int number, string text);
+
+    [LoggerMessage(2, LogLevel.Information, "the last")]
+    private static partial void LogLast(ILogger log);
+}
