@@ -21,6 +21,9 @@ public sealed partial class CpuChoice
     /// <summary>On any.</summary>
     public static CpuChoice Any { get; } = new(followsQueues: false, []);
 
+    /// <summary>Whether the threads may run on any.</summary>
+    public bool IsAny => !FollowsQueues && _list.Length == 0;
+
     /// <summary>Whether a connection's thread runs where the requests of its hardware queue arise.</summary>
     public bool FollowsQueues { get; }
 
@@ -59,6 +62,16 @@ public sealed partial class CpuChoice
         int next = (connection + 1) * _list.Length / connections;
         return _list[first..next];
     }
+
+    /// <summary>The choice of one of several connections, where each is served as if it were the only one of its process.</summary>
+    /// <param name="connection">The connection's place among them.</param>
+    /// <param name="connections">How many there are.</param>
+    /// <returns>Of a list, the connection's CPUs; else the same choice.</returns>
+    public CpuChoice Share(int connection, int connections) => new(FollowsQueues, [.. Of(connection, connections)]);
+
+    /// <summary>The choice as <see cref="Parse"/> reads it.</summary>
+    /// <returns>The text.</returns>
+    public override string ToString() => IsAny ? "none" : FollowsQueues ? "auto" : string.Join(',', _list);
 
     /// <summary>Lets the calling thread run on some CPUs only (sched_setaffinity(2)).</summary>
     /// <param name="cpus">The CPUs.</param>

@@ -87,8 +87,6 @@ internal static class AddCommand
             ? new ServerOptions
             {
                 Connections = waiting.Connections,
-                ConnectionsBefore = options.ConnectionsBefore,
-                ConnectionsInAll = options.ConnectionsInAll,
                 RegionDirectory = waiting.RegionDirectory,
                 Waiting = waiting.Devices,
                 ConnectTimeout = options.ConnectTimeout,
@@ -97,7 +95,12 @@ internal static class AddCommand
             }
             : options;
 
-    private static IReadOnlyList<ServerOptions> Read(ParseResult parsed, ServingArguments serving)
+    /// <summary>Reads what to serve.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="serving">How to serve.</param>
+    /// <returns>One for each connection, or one for all that are joined.</returns>
+    /// <exception cref="ProgramException">A value is wrong, or two exclude each other.</exception>
+    internal static IReadOnlyList<ServerOptions> Read(ParseResult parsed, ServingArguments serving)
     {
         IReadOnlyList<ConnectionString> connections = [.. parsed.GetRequiredValue(s_connections).SelectMany(ConnectionString.ParseList)];
         string directory = parsed.GetValue(s_regionDirectory) ?? RegionDirectory.Default();
@@ -118,25 +121,23 @@ internal static class AddCommand
         if (applicationMemory > 0 && join) throw Refuse("--join and --app-memory exclude each other: each of joined connections has a buffer of its own");
         ConnectionOptions.Check(serving.Patience, applicationMemory > 0);
         OffsetUnit unit = CommonOptions.ParseOffsetUnit(parsed.GetRequiredValue(s_offsetUnit));
-        return
-        [
-            .. (join ? [connections] : connections.Select(connection => (IReadOnlyList<ConnectionString>)[connection])).Select((members, index) => new ServerOptions
-            {
-                Connections = new QueueConnections(members),
-                ConnectionsBefore = index,
-                ConnectionsInAll = connections.Count,
-                RegionDirectory = Path.GetFullPath(directory),
-                Id = id ?? -1,
-                Depth = depth,
-                LargestIo = ParseSize(parsed.GetValue(s_maxIo)),
-                ApplicationMemory = applicationMemory,
-                ReadOnly = parsed.GetValue(s_readOnly),
-                Batch = parsed.GetRequiredValue(s_batch) switch { "on" => true, "off" => false, _ => null },
-                ConnectTimeout = serving.ConnectTimeout,
-                Serving = serving.Serving(unit),
-                Recorded = serving.Recorded,
-            }),
-        ];
+        IReadOnlyList<IReadOnlyList<ConnectionString>> servers = join ? [connections] : [.. connections.Select(connection => (IReadOnlyList<ConnectionString>)[connection])];
+        return [.. servers.Select((members, index) => Of(members, serving.Cpus.Share(index, servers.Count)))];
+
+        ServerOptions Of(IReadOnlyList<ConnectionString> members, CpuChoice cpus) => new()
+        {
+            Connections = new QueueConnections(members),
+            RegionDirectory = Path.GetFullPath(directory),
+            Id = id ?? -1,
+            Depth = depth,
+            LargestIo = ParseSize(parsed.GetValue(s_maxIo)),
+            ApplicationMemory = applicationMemory,
+            ReadOnly = parsed.GetValue(s_readOnly),
+            Batch = parsed.GetRequiredValue(s_batch) switch { "on" => true, "off" => false, _ => null },
+            ConnectTimeout = serving.ConnectTimeout,
+            Serving = serving.Serving(unit) with { Cpus = cpus },
+            Recorded = serving.Recorded(cpus),
+        };
     }
 
     private static uint? ParseSize(string? text)

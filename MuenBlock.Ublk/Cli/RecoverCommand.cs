@@ -144,13 +144,12 @@ internal static class RecoverCommand
             new ServerOptions
             {
                 Connections = waiting.Connections,
-                ConnectionsInAll = waiting.Connections.Count,
                 RegionDirectory = waiting.RegionDirectory,
                 Waiting = waiting.Devices,
                 AcceptsOtherDisks = parsed.GetValue(OtherDisk),
                 ConnectTimeout = serving.ConnectTimeout,
                 Serving = serving.Serving(waiting.Unit),
-                Recorded = serving.Recorded,
+                Recorded = serving.Recorded(serving.Cpus),
             },
         ];
         return serving.Foreground

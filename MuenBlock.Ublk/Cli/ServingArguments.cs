@@ -49,9 +49,10 @@ internal sealed class ServingArguments
     // What a successor goes on with, beside the directory of events. A time-out and a log are chosen anew.
     private static readonly Option[] s_recorded = [s_ioTimeout, s_wait, s_spin, s_cpus, s_stallWarning, s_sandbox, s_logLevel];
 
-    private ServingArguments()
-    {
-    }
+    // As they were asked for, but for the CPUs.
+    private readonly IReadOnlyList<string> _recorded;
+
+    private ServingArguments(IReadOnlyList<string> recorded) => _recorded = recorded;
 
     /// <summary>The options, for the verbs that have them.</summary>
     public static IReadOnlyList<Option> Options { get; } = [s_connectTimeout, s_ioTimeout, s_foreground, s_logFile, s_eventDirectory, s_wait, s_spin, s_cpus, s_stallWarning, s_sandbox, s_logLevel];
@@ -89,9 +90,6 @@ internal sealed class ServingArguments
     /// <summary>Where a server in the background logs; null where nobody named a file.</summary>
     public required string? LogFile { get; init; }
 
-    /// <summary>What was asked for, for the devices' records.</summary>
-    public required string Recorded { get; init; }
-
     /// <summary>Reads the options.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="record">What a predecessor recorded; null without one.</param>
@@ -103,7 +101,7 @@ internal sealed class ServingArguments
         ParseResult before = predecessor.Parse((record?.Options ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries));
         bool usable = before.Errors.Count == 0;
 
-        return new ServingArguments
+        return new ServingArguments([.. s_recorded.Where(option => option != s_cpus).SelectMany(option => Tokens(SourceOf(option), option))])
         {
             EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory) ?? (Directory.Exists(record?.EventDirectory) ? record.EventDirectory : null)),
             Wait = CommonOptions.ParseWait(Value(s_wait)),
@@ -115,7 +113,6 @@ internal sealed class ServingArguments
             ConnectTimeout = CommonOptions.ParseSeconds("--connect-timeout", parsed.GetRequiredValue(s_connectTimeout)),
             Foreground = parsed.GetValue(s_foreground),
             LogFile = parsed.GetValue(s_logFile),
-            Recorded = string.Join(' ', s_recorded.SelectMany(option => Tokens(SourceOf(option), option))),
         };
 
         ParseResult SourceOf(Option option) => usable && !IsGiven(parsed, option) && IsGiven(before, option) ? before : parsed;
@@ -130,6 +127,10 @@ internal sealed class ServingArguments
     /// <summary>How a connection is used.</summary>
     /// <param name="unit">What its offsets count.</param>
     public ConnectionOptions Serving(OffsetUnit unit) => new(unit, Wait, Spin, Patience) { EventDirectory = EventDirectory, Cpus = Cpus };
+
+    /// <summary>What was asked for, for the records of devices. Each of several connections gets a successor of its own, so that a list of CPUs is the connection's alone.</summary>
+    /// <param name="cpus">The CPUs of the devices' connections.</param>
+    public string Recorded(CpuChoice cpus) => string.Join(' ', cpus.IsAny ? _recorded : [.. _recorded, s_cpus.Name, $"{cpus}"]);
 
     private static bool IsGiven(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
 

@@ -252,7 +252,7 @@ internal sealed partial class DeviceServer : IDisposable
         for (int i = 0; i < _lines.Count; i++)
         {
             _lines[i].Bounce = Bounce(_lines[i].Regions, layout);
-            _lines[i].Cpus = choice.FollowsQueues ? _control.GetQueueAffinity(_devices[0].Id, i) : choice.Of(options.ConnectionsBefore + i, options.ConnectionsInAll);
+            _lines[i].Cpus = choice.FollowsQueues ? _control.GetQueueAffinity(_devices[0].Id, i) : choice.Of(i, _lines.Count);
         }
 
         if (_devices.Exists(device => device.SharesMemory)) ApplicationMemory = new ApplicationMemory(OnlyBuffer.Path, layout.SlotsEnd, OnlyBuffer.Length - layout.SlotsEnd);

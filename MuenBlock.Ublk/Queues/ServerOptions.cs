@@ -8,12 +8,6 @@ internal sealed class ServerOptions
     /// <summary>The connections.</summary>
     public required QueueConnections Connections { get; init; }
 
-    /// <summary>How many connections of the process come before them; the listed CPUs are dealt out in this order.</summary>
-    public int ConnectionsBefore { get; init; }
-
-    /// <summary>How many connections the process has.</summary>
-    public required int ConnectionsInAll { get; init; }
-
     /// <summary>Where their regions are.</summary>
     public required string RegionDirectory { get; init; }
 

@@ -21,6 +21,25 @@ public sealed class CpuChoiceTests
     }
 
     [Theory]
+    [InlineData("0-3", 2, "0,1 2,3")]
+    [InlineData("3,0,1", 2, "3 0,1")]
+    [InlineData("6,2", 3, "6 2 6")]
+    [InlineData("none", 2, "none none")]
+    [InlineData("auto", 2, "auto auto")]
+    public void What_a_connection_has_of_a_choice_is_a_choice_of_its_own(string text, int connections, string expected)
+    {
+        var choice = CpuChoice.Parse(text, hasQueues: true, s_allowed);
+        CpuChoice[] shares = [.. Enumerable.Range(0, connections).Select(connection => choice.Share(connection, connections))];
+        Assert.Equal(expected, string.Join(' ', shares.AsEnumerable()));
+        for (int i = 0; i < connections; i++)
+        {
+            var read = CpuChoice.Parse($"{shares[i]}", hasQueues: true, s_allowed);
+            Assert.Equal(choice.Of(i, connections), read.Of(0, 1));
+            Assert.Equal((choice.IsAny, choice.FollowsQueues), (read.IsAny, read.FollowsQueues));
+        }
+    }
+
+    [Theory]
     [InlineData("", "'' is neither a CPU nor a range")]
     [InlineData("x", "'x' is neither")]
     [InlineData("0,", "'' is neither")]
