@@ -1,5 +1,6 @@
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
+using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Queues;
 
@@ -23,6 +24,9 @@ internal sealed record BufferLayout
 
     /// <summary>The largest that may be asked for (the length of one I/O has to fit the driver's 32 MiB).</summary>
     public const uint LargestIo = 32 << 20;
+
+    /// <summary>The most slots of a connection: its table of I/Os has no more.</summary>
+    public const int MostSlots = SessionMachine<ChannelRequests, ForwardedCompletions>.MostSlots;
 
     /// <summary>What is left unused at the end of a slot where it must not touch the next: a page, as ublk wants I/O sizes in pages.</summary>
     private const uint Gap = 4096;
@@ -87,11 +91,15 @@ internal sealed record BufferLayout
     {
         uint gap = mergesByBytes ? Gap : 0;
         ulong share = bufferLength / (ulong)devices;
-        int deepest = (int)Math.Min(Math.Min((ulong)UblkLimits.DeepestQueue, mostInFlight / (uint)devices), share / (SmallestIo + gap));
+        int deepest = (int)Math.Min(Math.Min((ulong)UblkLimits.DeepestQueue, Math.Min(mostInFlight, MostSlots) / (uint)devices), share / (SmallestIo + gap));
         if (deepest == 0)
             throw new ProgramException(ExitCode.Resource, $"the regions are too small for {devices} devices: each needs {SmallestIo + gap} bytes of the buffer and a request of the channel");
         if (depth > deepest)
-            throw new ProgramException(ExitCode.Usage, $"--depth {depth} does not fit: {devices} device(s), a buffer of {bufferLength} bytes and channels of {mostInFlight} requests allow {deepest}");
+        {
+            throw new ProgramException(
+                ExitCode.Usage,
+                $"--depth {depth} does not fit: {devices} device(s), a buffer of {bufferLength} bytes, channels of {mostInFlight} requests and at most {MostSlots} I/Os of a connection allow {deepest}; use a smaller one, or fewer devices on the connection");
+        }
 
         ulong most = Math.Min(mostBytes, LargestIo);
         if (largestIo > most) throw new ProgramException(ExitCode.Usage, $"--max-io {largestIo} is more than the server takes: {most} bytes");
@@ -127,6 +135,8 @@ internal sealed record BufferLayout
             throw new ProgramException(ExitCode.Resource, $"{what} do not fit into the buffer of {bufferLength} bytes{why}");
         }
 
+        if (devices * depth > MostSlots)
+            throw new ProgramException(ExitCode.Resource, $"{what} are more than the {MostSlots} I/Os that a connection can have: delete a device ('muenblock-ublk del --force')");
         if ((uint)(devices * depth) > mostInFlight)
             throw new ProgramException(ExitCode.Resource, $"{what} do not fit into channels of {mostInFlight} requests: give the connection the regions that they were added with");
         return new BufferLayout(devices, depth, largestIo + gap, gap);

@@ -35,6 +35,9 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     private const uint QuestionSlot = SlotMask;
     private const uint WatchSlot = SlotMask - 1;
 
+    /// <summary>The most I/Os that a connection can have: there are no more slots that are not the questions'.</summary>
+    public const int MostSlots = (int)WatchSlot;
+
     /// <summary>In place of a place in the buffer: the I/O's own slot.</summary>
     public const ulong OwnSlot = ulong.MaxValue;
 
@@ -114,11 +117,11 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     public long Deadline => Math.Min(State == SessionState.Greeting ? _questionDeadline : SizesDeadline, Count > 0 ? LookDeadline : long.MaxValue);
 
     /// <summary>Makes the table of I/Os, once the buffer's layout is known. Everything that the session ever needs is allocated now (I4).</summary>
-    /// <param name="slots">How many I/Os there can be; the channel holds <see cref="Questions"/> requests and responses more (I1).</param>
+    /// <param name="slots">How many I/Os there can be, at most <see cref="MostSlots"/>; the channel holds <see cref="Questions"/> requests and responses more (I1).</param>
     /// <param name="slotSize">The bytes of the buffer that each has to itself.</param>
     public void Prepare(int slots, ulong slotSize)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(slots, (int)WatchSlot);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(slots, MostSlots);
         _table = new InFlight[slots];
         _replay = new (ulong, uint)[slots];
         _slotSize = slotSize;

@@ -69,8 +69,27 @@ public sealed class BufferLayoutTests
     }
 
     [Fact]
+    public void A_connection_has_no_more_slots_than_its_table_of_IOs_however_large_its_regions_are()
+    {
+        const ulong buffer = 1ul << 40;
+        const uint channel = 1 << 20;
+        ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Cut(buffer, 16, channel, ulong.MaxValue, false, 4096, null));
+        Assert.Equal(ExitCode.Usage, failure.ExitCode);
+        Assert.Contains("at most 65534 I/Os of a connection allow 4095; use a smaller one, or fewer devices", failure.Message, StringComparison.Ordinal);
+        failure = Assert.Throws<ProgramException>(() => BufferLayout.Keep(buffer, 16, channel, false, 4096, 4096));
+        Assert.Equal(ExitCode.Resource, failure.ExitCode);
+        Assert.Contains("more than the 65534 I/Os that a connection can have: delete a device", failure.Message, StringComparison.Ordinal);
+
+        // What is as large as it may be has a table.
+        var layout = BufferLayout.Cut(buffer, 15, channel, ulong.MaxValue, false, 4096, null);
+        Assert.Equal(layout, BufferLayout.Keep(buffer, 15, channel, false, 4096, layout.LargestSlotIo));
+        new SessionWorld().Session.Prepare(BufferLayout.MostSlots, layout.SlotSize);
+        Assert.Throws<ArgumentOutOfRangeException>(() => new SessionWorld().Session.Prepare(BufferLayout.MostSlots + 1, layout.SlotSize));
+    }
+
+    [Fact]
     public void Slots_never_overlap_nor_leave_the_buffer_nor_outnumber_the_channel() =>
-        Gen.Select(Gen.ULong[1, 1ul << 32], Gen.Int[1, 256], Gen.UInt[1, 4096], Gen.ULong[4096, 1ul << 40], Gen.Int[1, 4096].Nullable(), Gen.UInt[1, 8192].Nullable(), Gen.Bool).Sample(
+        Gen.Select(Gen.ULong[1, 1ul << 32], Gen.Int[1, 256], Gen.OneOf(Gen.UInt[1, 4096], Gen.UInt[1, 1 << 18]), Gen.ULong[4096, 1ul << 40], Gen.Int[1, 4096].Nullable(), Gen.UInt[1, 8192].Nullable(), Gen.Bool).Sample(
             (pages, devices, mostInFlight, mostBytes, depth, ioPages, merges) =>
             {
                 ulong length = pages % 65536 * 4096;
@@ -78,7 +97,7 @@ public sealed class BufferLayoutTests
                 {
                     var layout = BufferLayout.Cut(length, devices, mostInFlight, mostBytes, merges, depth, ioPages * 4096);
                     Assert.True((ulong)layout.Slots * layout.SlotSize <= length);
-                    Assert.True(layout.Slots <= mostInFlight);
+                    Assert.True(layout.Slots <= Math.Min(mostInFlight, BufferLayout.MostSlots));
                     Assert.True(layout.LargestSlotIo >= 4096 && layout.LargestSlotIo % 4096 == 0 && layout.LargestSlotIo <= mostBytes);
                     // The end of a transfer is never the begin of a slot for a server that would merge the two.
                     Assert.True(merges ? layout.LargestSlotIo < layout.SlotSize : layout.LargestSlotIo == layout.SlotSize);
