@@ -120,6 +120,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         return End.Remove;
     }
 
+    /// <summary>Once a second, for as long as devices are served: where nothing is new, nothing is allocated (I4).</summary>
     private void LookAfterDevices(bool asksSizes)
     {
         for (int i = 0; i < _servers.Count; i++)
@@ -129,8 +130,11 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             if (asksSizes) server.AskSizes();
             bool asked = server.TakeSizeAnswer(out bool complete);
             server.LookAtSizes();
-            foreach (BlockDevice device in server.Devices.Where(device => !device.IsClosed))
+            for (int index = 0; index < server.Devices.Count; index++)
             {
+                BlockDevice device = server.Devices[index];
+                if (device.IsClosed) continue;
+
                 // A plain server may have been replaced by one that tells which disks it has.
                 bool isNew = _disks.GetValueOrDefault(device.Id) == 0 && server.GeometryOf(device).Identity != 0;
                 if (!asked && !isNew) continue;

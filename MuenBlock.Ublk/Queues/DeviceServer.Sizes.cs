@@ -47,16 +47,22 @@ internal sealed partial class DeviceServer
 
     /// <summary>What the servers said last of a device: as large as all of them say, as I/O may take any connection; which disk, as any of them can tell.</summary>
     /// <param name="device">One of the devices.</param>
-    public DeviceGeometry GeometryOf(BlockDevice device) => JoinedDevices.Common([.. _lines.Select(line => line.Thread.Devices[device.Device])]);
+    public DeviceGeometry GeometryOf(BlockDevice device)
+    {
+        DeviceGeometry common = _lines[0].Thread.Devices[device.Device];
+        for (int i = 1; i < _lines.Count; i++) common = JoinedDevices.Common(common, _lines[i].Thread.Devices[device.Device]);
+        return common;
+    }
 
-    /// <summary>Makes devices larger whose disks have grown; to be called now and then, on the main thread.</summary>
+    /// <summary>Makes devices larger whose disks have grown; to be called now and then, on the main thread. Where none has, nothing is allocated (I4).</summary>
     public void LookAtSizes()
     {
         long now = Environment.TickCount64;
         if (!_pace.Allows(now)) return;
         bool any = false;
-        foreach (BlockDevice device in _devices.Where(device => !Array.Exists(device.Queues, queue => queue.Closed.IsSet)))
+        foreach (BlockDevice device in _devices)
         {
+            if (Array.Exists(device.Queues, static queue => queue.Closed.IsSet)) continue;
             DeviceGeometry geometry = GeometryOf(device);
             if (geometry.BrokenRule is not null || geometry.Size <= device.Size || _notGrown.GetValueOrDefault(device.Id) == geometry.Size) continue;
             Grow(device, geometry.Size);

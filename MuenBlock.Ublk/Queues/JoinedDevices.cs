@@ -37,10 +37,11 @@ internal static class JoinedDevices
         return common;
     }
 
-    /// <summary>What all connections say of a device: as large as the smallest of the sizes, as I/O may take any of them; which disk, as any of them can tell.</summary>
-    /// <param name="told">The device as each connection's server described it last.</param>
-    public static DeviceGeometry Common(IReadOnlyList<DeviceGeometry> told) =>
-        told.MinBy(geometry => geometry.Blocks) with { Identity = told.FirstOrDefault(geometry => geometry.Identity != 0).Identity };
+    /// <summary>What two connections say of a device: as large as the smaller of the sizes, as I/O may take either; which disk, as either can tell.</summary>
+    /// <param name="one">The device as a connection's server described it last.</param>
+    /// <param name="other">The same of another connection, or what several have in common.</param>
+    public static DeviceGeometry Common(in DeviceGeometry one, in DeviceGeometry other) =>
+        (other.Blocks < one.Blocks ? other : one) with { Identity = one.Identity != 0 ? one.Identity : other.Identity };
 
     private static string Describe(in DeviceGeometry geometry) => $"{geometry.Blocks} blocks of {geometry.BlockLength} bytes ({geometry.Traits})";
 

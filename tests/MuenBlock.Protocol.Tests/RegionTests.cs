@@ -156,6 +156,21 @@ public sealed unsafe partial class RegionTests : IDisposable
     }
 
     [Fact]
+    public void A_look_that_finds_no_loss_allocates_nothing()
+    {
+        foreach (string name in (string[])["a", "b", "c"]) _ = Region.CreateIfMissing(_folder, name, 8192);
+        using var a = Region.Open(_folder, "a", writable: true, 4096);
+        using var b = Region.Open(_folder, "b", writable: false, 4096);
+        using var c = Region.Open(_folder, "c", writable: true, 4096);
+        var regions = new RegionSet(a, b, c);
+        Assert.False(regions.LookForLoss());
+        var meter = new AllocationMeter();
+        meter.Restart();
+        for (int i = 0; i < 100; i++) Assert.False(regions.LookForLoss());
+        Assert.Equal(0, meter.Bytes);
+    }
+
+    [Fact]
     public void A_file_that_was_truncated_and_is_whole_again_may_have_other_pages()
     {
         _ = Region.CreateIfMissing(_folder, "a", 8192);

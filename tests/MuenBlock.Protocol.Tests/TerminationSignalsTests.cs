@@ -39,6 +39,22 @@ public sealed partial class TerminationSignalsTests
         Assert.False(signals.Received);
     }
 
+    [Fact]
+    public void A_wait_that_no_signal_ends_allocates_nothing()
+    {
+        using var signals = new TerminationSignals();
+        var meter = new AllocationMeter();
+        for (int i = 0; i < 10; i++)
+        {
+            // What the first wait needs is kept.
+            if (i == 1) meter.Restart();
+            Assert.False(signals.Wait(TimeSpan.FromMilliseconds(10)));
+            Assert.False(signals.TakeLookNow());
+        }
+
+        Assert.Equal(0, meter.Bytes);
+    }
+
     [LibraryImport("libc", EntryPoint = "kill")]
     private static partial int Kill(int process, int signal);
 }

@@ -160,9 +160,16 @@ public sealed class JoinedSessionsTests
     public void A_joined_device_is_as_large_as_the_smallest_of_the_sizes_on_its_connections()
     {
         var device = new DeviceGeometry(1000, 512, 256, DeviceTraits.Known);
-        Assert.Equal(1000ul, JoinedDevices.Common([device with { Blocks = 2000 }, device]).Blocks);
-        Assert.Equal(1500ul, JoinedDevices.Common([device with { Blocks = 2000 }, device with { Blocks = 1500 }]).Blocks);
-        Assert.Equal(11ul, JoinedDevices.Common([device with { Identity = 11, Blocks = 2000 }, device]).Identity);
+        Assert.Equal(1000ul, JoinedDevices.Common(device with { Blocks = 2000 }, device).Blocks);
+        Assert.Equal(1500ul, JoinedDevices.Common(device with { Blocks = 1500 }, device with { Blocks = 2000 }).Blocks);
+        Assert.Equal(11ul, JoinedDevices.Common(device with { Identity = 11, Blocks = 2000 }, device).Identity);
+
+        // That is asked every second.
+        var meter = new AllocationMeter();
+        meter.Restart();
+        DeviceGeometry common = device;
+        for (int i = 0; i < 100; i++) common = JoinedDevices.Common(common, device with { Blocks = 1000 - (ulong)i });
+        Assert.Equal((901ul, 0L), (common.Blocks, meter.Bytes));
 
         // One that is added or taken over in the middle of it, where it is certain that it is one disk.
         DeviceGeometry known = device with { Identity = 11 };
