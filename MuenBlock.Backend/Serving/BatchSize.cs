@@ -19,8 +19,7 @@ internal sealed class BatchSize
 
     private readonly int _most;
     private int _byLength;
-    private int _size;
-    private bool _tookAll = true; // what the channel had
+    private bool _leftMore;
     private bool _isImmediate; // the disk has done an I/O when it is submitted
 
     /// <summary>Creates the size of the batches of a connection.</summary>
@@ -30,23 +29,23 @@ internal sealed class BatchSize
     /// <summary>The size of the next batch.</summary>
     /// <param name="underWay">How many I/Os the disk has.</param>
     /// <returns>
-    /// From 1 to the most: no more than the disk has, so that it always has something to do. One that has done all of the last batch already is as
-    /// idle with many as with few.
+    /// From 1 to the most: no more than the disk has, but a few, so that it always has something to do. One that has done all of the last batch
+    /// already is as idle with many as with few.
     /// </returns>
     public int Next(int underWay)
     {
         if (underWay > 0) _isImmediate = false;
-        else if (!_tookAll) _isImmediate = true;
+        else if (_leftMore) _isImmediate = true;
         int some = _isImmediate ? _most : Math.Max(Few, underWay);
-        _size = Math.Min(Math.Min(some, _most), _byLength);
-        return _size;
+        return Math.Min(Math.Min(some, _most), _byLength);
     }
 
     /// <summary>Takes note of the batch that was taken.</summary>
     /// <param name="batch">Its requests, in private memory; their fields may be anything.</param>
-    public void Took(ReadOnlySpan<Request> batch)
+    /// <param name="leftMore">Whether there are more in the channel, so that the next batch follows as soon as this one is submitted.</param>
+    public void Took(ReadOnlySpan<Request> batch, bool leftMore)
     {
-        _tookAll = batch.Length < _size;
+        _leftMore = leftMore;
         if (batch.IsEmpty || batch[^1].Kind is not (RequestKind.Read or RequestKind.Write)) return;
 
         // The next are taken to be as long as the last one: what they are is not known before they are taken.

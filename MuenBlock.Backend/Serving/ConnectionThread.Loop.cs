@@ -220,7 +220,7 @@ internal sealed partial class ConnectionThread
                     return false;
                 case ReadStatus.Success:
                     if (!_responses.FirstExpired && OriginalClient.HasReadAnswers(_requests)) _responses.ExpireFirst();
-                    _batchSize.Took(inbox[..count]);
+                    _batchSize.Took(inbox[..count], _requests.HasNews);
                     _machine.Accept(count);
                     _signal.Agree(_machine.ClientFeatures);
                     return true;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 
@@ -37,7 +38,9 @@ public sealed class LineLog : ILoggerProvider, ILogger
     public static ILoggerFactory To(SafeFileHandle file, LogLevel least)
     {
         var log = new LineLog(new LogOutput(file), least);
-        return LoggerFactory.Create(builder => builder.SetMinimumLevel(least).AddProvider(log));
+
+        // A provider that is added as it is would not be disposed of with the factory.
+        return LoggerFactory.Create(builder => builder.SetMinimumLevel(least).Services.AddSingleton<ILoggerProvider>(_ => log));
     }
 
     /// <inheritdoc/>
@@ -68,12 +71,14 @@ public sealed class LineLog : ILoggerProvider, ILogger
     /// <inheritdoc/>
     public void Dispose() => _output.Dispose();
 
-    private static byte[] Line(DateTime time, LogLevel level, string text)
+    private byte[] Line(DateTime time, LogLevel level, string text)
     {
         byte[] line = Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{time:yyyy-MM-ddTHH:mm:ss.fffZ} {Name(level)} {text}\n"));
-        if (line.Length <= LogOutput.LongestLine) return line;
-        line[LogOutput.LongestLine - 1] = (byte)'\n';
-        return line[..LogOutput.LongestLine];
+        if (line.Length <= _output.LongestLine) return line;
+        int end = _output.LongestLine - 1;
+        while ((line[end] & 0xc0) == 0x80) end--; // within a character (RFC 3629)
+        line[end] = (byte)'\n';
+        return line[..(end + 1)];
     }
 
     private static string Name(LogLevel level) => level switch

@@ -11,21 +11,29 @@ namespace MuenBlock.Protocol.Programs;
 /// <list type="bullet">
 /// <item>A pipe or a terminal is opened anew, as it is its opening that is told not to block, and the one that was given may be shared with other programs.</item>
 /// <item>What cannot be opened so, a socket or another user's pipe, is asked before each line whether it has room.</item>
-/// <item>A line has no more bytes than a pipe that has room takes at once.</item>
+/// <item>A line has no more bytes than a pipe that has room takes at once; in a regular file it is as long as it is.</item>
 /// </list>
+/// What is left: a line may wait where it is longer than what a terminal of another user takes at the moment, and for the disk of a regular file.
 /// One thread at a time may use an instance.
 /// </summary>
 internal sealed unsafe class LogOutput : IDisposable
 {
-    /// <summary>The longest line, in bytes: PIPE_BUF (linux/limits.h).</summary>
-    public const int LongestLine = 4096;
+    private const int PipeBuffer = 4096; // PIPE_BUF, linux/limits.h
 
     private readonly SafeFileHandle _file;
     private bool _cut;
 
     /// <summary>Opens the output.</summary>
     /// <param name="file">The file, open for writing, which stays the caller's. A log that is appended to needs O_APPEND.</param>
-    public LogOutput(SafeFileHandle file) => _file = OpenAnew(file) ?? Duplicate(file);
+    public LogOutput(SafeFileHandle file)
+    {
+        mode_t kind = Kind(file);
+        LongestLine = kind == S_IFREG ? int.MaxValue : PipeBuffer;
+        _file = OpenAnew(file, kind) ?? Duplicate(file);
+    }
+
+    /// <summary>The longest line that it takes, in bytes.</summary>
+    public int LongestLine { get; }
 
     /// <summary>Writes a line, unless that would take time.</summary>
     /// <param name="line">The line with its end, of at most <see cref="LongestLine"/> bytes.</param>
@@ -37,6 +45,7 @@ internal sealed unsafe class LogOutput : IDisposable
 
     private bool TryPut(ReadOnlySpan<byte> bytes)
     {
+        if (_file.IsClosed) return false;
         var room = new pollfd { fd = PosixFile.Descriptor(_file), events = POLLOUT };
         if (poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0) return false;
         fixed (byte* first = bytes)
@@ -51,15 +60,17 @@ internal sealed unsafe class LogOutput : IDisposable
         }
     }
 
-    private static SafeFileHandle? OpenAnew(SafeFileHandle file)
+    private static mode_t Kind(SafeFileHandle file)
     {
-        // A file that is opened anew would be written from its beginning, and it does not block.
         stat status;
-        mode_t kind = fstat(PosixFile.Descriptor(file), &status) == 0 ? status.st_mode & S_IFMT : 0;
-        return kind == S_IFIFO || kind == S_IFCHR
+        return fstat(PosixFile.Descriptor(file), &status) == 0 ? status.st_mode & S_IFMT : 0;
+    }
+
+    // A regular file that is opened anew would be written from its beginning.
+    private static SafeFileHandle? OpenAnew(SafeFileHandle file, mode_t kind) =>
+        kind == S_IFIFO || kind == S_IFCHR
             ? PosixFile.TryOpen($"/proc/self/fd/{PosixFile.Descriptor(file)}", O_WRONLY | O_NONBLOCK | O_NOCTTY, out _)
             : null;
-    }
 
     // By a number of its own: that of a standard error that was closed may become a disk's.
     private static SafeFileHandle Duplicate(SafeFileHandle file) => new(fcntl(PosixFile.Descriptor(file), F_DUPFD_CLOEXEC, 0), ownsHandle: true);

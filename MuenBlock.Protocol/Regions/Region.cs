@@ -217,7 +217,11 @@ public sealed unsafe class Region : IDisposable
         return fstat(PosixFile.Descriptor(File), &status) == 0 && (long)status.st_size >= (long)Length;
     }
 
-    private static bool TryLink(string draft, string path)
+    /// <summary>Gives a draft its name, unless that is taken.</summary>
+    /// <param name="draft">The draft's path.</param>
+    /// <param name="path">The region's.</param>
+    /// <returns>False if it is taken.</returns>
+    internal static bool TryLink(string draft, string path)
     {
         byte[] from = System.Text.Encoding.UTF8.GetBytes(draft + '\0');
         byte[] to = System.Text.Encoding.UTF8.GetBytes(path + '\0');

@@ -63,8 +63,8 @@ internal static partial class BackgroundServer
         IReadOnlyList<ServerOptions> options = prepare();
         Environment.SetEnvironmentVariable(Variable, null);
         _ = setsid();
-        Environment.CurrentDirectory = "/";
         string path = logFile is null ? DeviceRecord.ServerLog(Environment.ProcessId) : Path.GetFullPath(logFile);
+        Environment.CurrentDirectory = "/";
         using SafeFileHandle file = OpenLog(path);
         using ILoggerFactory factory = LineLog.To(file, serving.LogLevel);
         using var signals = new TerminationSignals();
@@ -88,7 +88,10 @@ internal static partial class BackgroundServer
         }
     }
 
-    private static SafeFileHandle OpenLog(string path)
+    /// <summary>Opens a log, and makes it if it is missing.</summary>
+    /// <param name="path">Its full path.</param>
+    /// <exception cref="ProgramException">It cannot be written.</exception>
+    internal static SafeFileHandle OpenLog(string path)
     {
         try
         {

@@ -42,6 +42,10 @@ internal static class UpgradeCommand
     }
 
     // What the new process would refuse must not cost the devices the one that they have.
-    private static void Check(ParseResult parsed, WaitingConnection connection) =>
-        ConnectionOptions.Check(ServingArguments.Read(parsed, connection.Record).Patience, connection.Devices.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)));
+    private static void Check(ParseResult parsed, WaitingConnection connection)
+    {
+        var serving = ServingArguments.Read(parsed, connection.Record);
+        ConnectionOptions.Check(serving.Patience, connection.Devices.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)));
+        if ((serving.LogFile ?? connection.Record?.LogFile) is { } log) BackgroundServer.OpenLog(Path.GetFullPath(log)).Dispose();
+    }
 }

@@ -27,17 +27,25 @@ public sealed class BatchSizeTests
     public void What_is_done_as_soon_as_it_is_submitted_is_no_reason_for_small_batches()
     {
         Assert.Equal(BatchSize.Few, _size.Next(underWay: 0));
-        Take(BatchSize.Few);
+        Take(BatchSize.Few, leftMore: true);
         Assert.Equal(Most, _size.Next(underWay: 0));
 
-        // The channel was empty after it, and the next are the first of others.
+        // The next are the first of others.
         Take(7);
         Assert.Equal(Most, _size.Next(underWay: 0));
 
         // Something is not done at once any more.
-        Take(Most);
+        Take(Most, leftMore: true);
         Assert.Equal(BatchSize.Few, _size.Next(underWay: 1));
         Take(1);
+        Assert.Equal(BatchSize.Few, _size.Next(underWay: 0));
+    }
+
+    [Fact]
+    public void That_a_disk_has_done_all_by_the_time_that_more_comes_does_not_mean_that_it_was_done_at_once()
+    {
+        Assert.Equal(BatchSize.Few, _size.Next(underWay: 0));
+        Take(BatchSize.Few);
         Assert.Equal(BatchSize.Few, _size.Next(underWay: 0));
     }
 
@@ -63,10 +71,10 @@ public sealed class BatchSizeTests
         Assert.Equal(Most, _size.Next(underWay: Most));
     }
 
-    private void Take(int count, ulong length = 4096, RequestKind kind = RequestKind.Read)
+    private void Take(int count, ulong length = 4096, RequestKind kind = RequestKind.Read, bool leftMore = false)
     {
         var batch = new Request[count];
         batch.AsSpan().Fill(new Request { Kind = kind, Length = length });
-        _size.Took(batch);
+        _size.Took(batch, leftMore);
     }
 }

@@ -97,20 +97,42 @@ public sealed unsafe partial class LineLogTests : IDisposable
         Assert.Equal(["1 first", "2 second", "1 first", "2 second"], File.ReadAllLines($"{_folder}/log").Select(line => line.Split(" info  ")[1]));
     }
 
-    [Fact]
-    public void A_line_that_a_pipe_might_not_take_at_once_is_cut()
+    [Theory]
+    [InlineData("x")]
+    [InlineData("xä")]
+    public void A_line_that_a_pipe_might_not_take_at_once_is_cut_between_two_characters_and_a_file_has_all_of_it(string text)
     {
+        string padding = string.Concat(Enumerable.Repeat(text, 5_000));
         using (SafeFileHandle file = Append())
-        using (ILoggerFactory factory = LineLog.To(file, LogLevel.Information))
-        {
-            LogLine(factory.CreateLogger("test"), 1, new string('x', 10_000));
-            LogLast(factory.CreateLogger("test"));
-        }
+        using (ILoggerFactory factory = LineLog.To(file, LogLevel.Information)) LogLine(factory.CreateLogger("test"), 1, padding);
+        Assert.Contains(padding, File.ReadAllText($"{_folder}/log"), StringComparison.Ordinal);
 
-        string[] lines = File.ReadAllLines($"{_folder}/log");
-        Assert.Equal(2, lines.Length);
-        Assert.Equal(4095, lines[0].Length);
-        Assert.EndsWith(" info  the last", lines[1], StringComparison.Ordinal);
+        (SafeFileHandle reader, SafeFileHandle writer) = Open("pipe");
+        using (reader)
+        using (writer)
+        using (ILoggerFactory factory = LineLog.To(writer, LogLevel.Information))
+        {
+            LogLine(factory.CreateLogger("test"), 1, padding);
+            LogLast(factory.CreateLogger("test"));
+            string[] lines = Read(reader).Split('\n');
+            Assert.InRange(Encoding.UTF8.GetByteCount(lines[0]), 4094, 4095);
+            Assert.EndsWith(lines[0][^1].ToString(), text, StringComparison.Ordinal);
+            Assert.DoesNotContain('\ufffd', lines[0]);
+            Assert.EndsWith(" info  the last", lines[1], StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void A_log_closes_what_it_opened_with_its_factory()
+    {
+        int before = Directory.GetFiles("/proc/self/fd").Length;
+        (SafeFileHandle reader, SafeFileHandle writer) = Open("pipe");
+        using (reader)
+        using (writer)
+        {
+            for (int i = 0; i < 100; i++) LineLog.To(writer, LogLevel.Information).Dispose();
+            Assert.InRange(Directory.GetFiles("/proc/self/fd").Length, 0, before + 50);
+        }
     }
 
     private SafeFileHandle Append() => PosixFile.TryOpen($"{_folder}/log", O_WRONLY | O_CREAT | O_APPEND, out _, 0b110_000_000)!;
@@ -126,11 +148,19 @@ public sealed unsafe partial class LineLogTests : IDisposable
         int error = kind switch
         {
             "pipe" => pipe2(ends, O_CLOEXEC),
-            "socket" => socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends),
+            "socket" => OpenSocketPair(ends),
             _ => OpenTerminalPair(ends),
         };
         Assert.Equal(0, error);
         return (new SafeFileHandle(ends[0], ownsHandle: true), new SafeFileHandle(ends[1], ownsHandle: true));
+    }
+
+    private static int OpenSocketPair(int* ends)
+    {
+        // How much a socket keeps is a setting of the machine.
+        int kept = 65_536;
+        int error = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends);
+        return error != 0 ? error : setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &kept, sizeof(int));
     }
 
     private static int OpenTerminalPair(int* ends)
@@ -148,17 +178,17 @@ public sealed unsafe partial class LineLogTests : IDisposable
     // What a terminal was given arrives a moment later.
     private static string Read(SafeFileHandle reader)
     {
-        var text = new StringBuilder();
+        var bytes = new List<byte>();
         byte* buffer = stackalloc byte[4096];
         var ready = new Tmds.Linux.pollfd { fd = PosixFile.Descriptor(reader), events = POLLIN };
         while (poll(&ready, 1, QuietMilliseconds) == 1)
         {
             int count = (int)read(ready.fd, buffer, 4096);
             Assert.True(count > 0);
-            _ = text.Append(Encoding.ASCII.GetString(buffer, count));
+            bytes.AddRange(new ReadOnlySpan<byte>(buffer, count));
         }
 
-        return text.ToString();
+        return Encoding.UTF8.GetString([.. bytes]);
     }
 
     [GeneratedRegex(@"^\S+Z info  \d+ x{1000}$", RegexOptions.None, 1000)]

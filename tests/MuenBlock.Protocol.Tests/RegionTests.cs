@@ -39,13 +39,13 @@ public sealed unsafe partial class RegionTests : IDisposable
     }
 
     [Fact]
-    public void What_takes_a_regions_name_while_it_is_made_is_left_as_it_is()
+    public void A_name_that_another_backend_took_meanwhile_keeps_its_region()
     {
-        // A link to nothing looks as missing as what another backend makes meanwhile, and its name is taken.
-        File.CreateSymbolicLink($"{_folder}/a", $"{_folder}/nothing");
-        Assert.False(Region.CreateIfMissing(_folder, "a", 8192));
-        Assert.Equal([$"{_folder}/a"], Directory.GetFileSystemEntries(_folder));
-        Assert.Equal($"{_folder}/nothing", new FileInfo($"{_folder}/a").LinkTarget);
+        File.WriteAllText($"{_folder}/draft", "second");
+        File.WriteAllText($"{_folder}/a", "first");
+        Assert.False(Region.TryLink($"{_folder}/draft", $"{_folder}/a"));
+        Assert.Equal("first", File.ReadAllText($"{_folder}/a"));
+        Assert.True(Region.TryLink($"{_folder}/draft", $"{_folder}/b"));
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Cli;
 using MuenBlock.Ublk.Queues;
@@ -71,7 +72,8 @@ public sealed class ServingArgumentsTests
     private static int[] FindCpus()
     {
         var found = new List<int>();
-        var thread = new Thread(() => found.AddRange(Enumerable.Range(0, 1024).Where(cpu => CpuChoice.PinThisThread([cpu])).Take(2)));
+        ulong mask = (ulong)Process.GetCurrentProcess().ProcessorAffinity;
+        var thread = new Thread(() => found.AddRange(Enumerable.Range(0, 64).Where(cpu => (mask >> cpu & 1) == 1 && CpuChoice.PinThisThread([cpu])).Take(2)));
         thread.Start();
         thread.Join();
         return [.. found];
