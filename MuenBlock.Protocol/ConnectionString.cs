@@ -5,7 +5,7 @@ using MuenBlock.Protocol.Regions;
 namespace MuenBlock.Protocol;
 
 /// <summary>
-/// What a connection consists of (muenblock, section 2):
+/// What a connection consists of (docs/wire-format.md, "Connection"):
 /// <c>id:request:response:buffer[:request_protocol:response_protocol]</c>, the protocols in hexadecimal.
 /// </summary>
 /// <param name="Id">The connection's number, by which devices name it.</param>

@@ -4,8 +4,8 @@ using MuenBlock.Protocol.Programs;
 namespace MuenBlock.Backend.Exports;
 
 /// <summary>
-/// Which disk is exported on which connection: <c>path:connection_id</c> (muenblock, section 2). Ours: <c>path:1+2</c> exports it on several,
-/// for clients that join them into one block device with a hardware queue for each (section 7).
+/// Which disk is exported on which connection: <c>path:connection_id</c> (docs/wire-format.md, "Connection"). Ours: <c>path:1+2</c> exports it on several,
+/// for clients that join them into one block device with a hardware queue for each ("Our extensions").
 /// </summary>
 /// <param name="Path">A block device, a partition or an image file. It may hold colons.</param>
 /// <param name="Connections">The ids of its connections, each once; at least one.</param>

@@ -40,7 +40,7 @@ internal enum RequestRule
 internal static class RequestRules
 {
     /// <summary>
-    /// What Max_Blocks_Count answers: what a disk command can count with 16 bits, as the original's servers answer (vector 5 of muenblock, section 6).
+    /// What Max_Blocks_Count answers: what a disk command can count with 16 bits, as the original's servers answer (row 5 of docs/wire-format.md, "Recorded session").
     /// </summary>
     public const uint MostBlocks = 65536;
 

@@ -26,7 +26,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     // The kernel asks for a repeat (EINTR, EAGAIN) only in passing. One that never stops asking is a failure.
     private const byte MostRetries = 100;
 
-    private const ulong Unknown = 0; // the answer to a question that has none (muenblock, section 1)
+    private const ulong Unknown = 0; // the answer to a question that has none (docs/wire-format.md, "Request and response")
     private const ushort FirstQuestion = 0x10; // kinds from here on ask for a value, but for Reset
 
     private const int Eintr = 4; // asm-generic/errno-base.h

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace MuenBlock.Protocol.Channels;
 
 /// <summary>
-/// The 64 bytes that a channel begins with (SHMStream v2, section 1). It lies in shared memory: nobody copies it as a
+/// The 64 bytes that a channel begins with (SHMStream v2, docs/wire-format.md, "Channel"). It lies in shared memory: nobody copies it as a
 /// whole, and every access is one of the ordered ones below.
 /// </summary>
 [StructLayout(LayoutKind.Explicit, Size = Size)]
@@ -13,7 +13,7 @@ internal unsafe struct ChannelHeader
     /// <summary>Bytes before the first packet.</summary>
     public const int Size = 64;
 
-    /// <summary>Marks a region as a channel (SHMStream v2, section 1).</summary>
+    /// <summary>Marks a region as a channel (SHMStream v2, docs/wire-format.md, "Channel").</summary>
     public const ulong Marker = 0x487312b6b79a9b6d;
 
     [FieldOffset(0)] public ulong Transport;
@@ -22,7 +22,7 @@ internal unsafe struct ChannelHeader
     [FieldOffset(24)] public ulong PacketSize;
     [FieldOffset(32)] public ulong Elements;
 
-    /// <summary>Reserved by SHMStream, ignored by every reader: the writer's wake hint (muenblock, section 7).</summary>
+    /// <summary>Reserved by SHMStream, ignored by every reader: the writer's wake hint (docs/wire-format.md, "Our extensions").</summary>
     [FieldOffset(40)] public ulong Hint;
 
     /// <summary>wsc: packets whose writing has begun. A running total.</summary>

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace MuenBlock.Protocol.Channels;
 
 /// <summary>
-/// The reading end of a Muen channel (SHMStream v2, section 3). The writer is not trusted: whatever it does to the memory,
+/// The reading end of a Muen channel (SHMStream v2, docs/wire-format.md, "Channel"). The writer is not trusted: whatever it does to the memory,
 /// a read looks only at this channel's bytes, does a bounded amount of work, does not throw, and finds a new epoch later.
 /// <list type="number">
 /// <item>The epoch is loaded with acquire; 0 is an inactive channel, a new one is checked against what is expected and

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace MuenBlock.Protocol.Channels;
 
 /// <summary>
-/// The writing end of a Muen channel (SHMStream v2, section 2). Packets are composed in place in shared memory, as many
+/// The writing end of a Muen channel (SHMStream v2, docs/wire-format.md, "Channel"). Packets are composed in place in shared memory, as many
 /// as wanted, and become visible together:
 /// <list type="number">
 /// <item>wsc := n + k says that the slots up to n + k - 1 are being overwritten;</item>
@@ -79,7 +79,7 @@ public sealed unsafe class ChannelWriter<T>
 
     /// <summary>
     /// Begins a new epoch: readers drop what they had. The caller then wakes the reader unconditionally, as no wake hint
-    /// covers a change of epoch (muenblock, section 7).
+    /// covers a change of epoch (docs/wire-format.md, "Our extensions").
     /// </summary>
     /// <param name="epoch">A value not used before on this channel and not 0; random 64 bits are.</param>
     public void Initialise(ulong epoch)

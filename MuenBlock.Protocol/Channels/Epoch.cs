@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace MuenBlock.Protocol.Channels;
 
-/// <summary>Makes epochs (SHMStream v2, section 2): 64 random bits, so that no run of a program looks like another.</summary>
+/// <summary>Makes epochs (SHMStream v2, docs/wire-format.md, "Channel"): 64 random bits, so that no run of a program looks like another.</summary>
 public static class Epoch
 {
     /// <summary>A new epoch, not 0.</summary>

@@ -1,6 +1,6 @@
 namespace MuenBlock.Protocol.Channels;
 
-/// <summary>What a look at a channel found (SHMStream v2, section 3).</summary>
+/// <summary>What a look at a channel found (SHMStream v2, docs/wire-format.md, "Channel").</summary>
 public enum ReadStatus
 {
     /// <summary>Packets were copied.</summary>

@@ -1,6 +1,6 @@
 namespace MuenBlock.Protocol.Messages;
 
-/// <summary>What an end can do beyond muenblock 2.0, told in <see cref="RequestKind.Features"/> (muenblock, section 7).</summary>
+/// <summary>What an end can do beyond muenblock 2.0, told in <see cref="RequestKind.Features"/> (docs/wire-format.md, "Our extensions").</summary>
 [Flags]
 public enum PeerFeatures : ulong
 {

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace MuenBlock.Protocol.Messages;
 
-/// <summary>A request: 32 bytes, little-endian (muenblock, section 1).</summary>
+/// <summary>A request: 32 bytes, little-endian (docs/wire-format.md, "Request and response").</summary>
 [StructLayout(LayoutKind.Explicit, Size = 32)]
 public struct Request
 {

@@ -1,6 +1,6 @@
 namespace MuenBlock.Protocol.Messages;
 
-/// <summary>What a request asks for (muenblock, section 1). Values above 0x20 are ours and used only after they were agreed (section 7).</summary>
+/// <summary>What a request asks for (docs/wire-format.md, "Request and response"). Values above 0x20 are ours and used only after they were agreed ("Our extensions").</summary>
 public enum RequestKind : ushort
 {
     /// <summary>Nothing; an original server does not answer it.</summary>

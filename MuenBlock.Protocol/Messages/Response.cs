@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace MuenBlock.Protocol.Messages;
 
-/// <summary>An answer: 16 bytes, little-endian (muenblock, section 1). Kind, device and tag are the request's.</summary>
+/// <summary>An answer: 16 bytes, little-endian (docs/wire-format.md, "Request and response"). Kind, device and tag are the request's.</summary>
 [StructLayout(LayoutKind.Explicit, Size = 16)]
 public struct Response
 {

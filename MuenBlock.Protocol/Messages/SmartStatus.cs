@@ -1,6 +1,6 @@
 namespace MuenBlock.Protocol.Messages;
 
-/// <summary>The answer to <see cref="RequestKind.GetSmart"/> (muenblock, section 1).</summary>
+/// <summary>The answer to <see cref="RequestKind.GetSmart"/> (docs/wire-format.md, "Request and response").</summary>
 public enum SmartStatus : ulong
 {
     /// <summary>The device has SMART data, but it could not be read, or the request is wrong.</summary>

@@ -1,6 +1,6 @@
 namespace MuenBlock.Protocol.Messages;
 
-/// <summary>The outcome of an I/O (muenblock, section 1): the values of Linux's <c>blk_status_t</c> (linux/blk_types.h).</summary>
+/// <summary>The outcome of an I/O (docs/wire-format.md, "Request and response"): the values of Linux's <c>blk_status_t</c> (linux/blk_types.h).</summary>
 public enum Status : ulong
 {
     /// <summary>All of it was done.</summary>

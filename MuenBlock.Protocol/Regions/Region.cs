@@ -13,7 +13,7 @@ namespace MuenBlock.Protocol.Regions;
 /// </summary>
 public sealed unsafe class Region : IDisposable
 {
-    /// <summary>Muen's default size of a request channel, in bytes: 1022 requests (muenblock, section 1).</summary>
+    /// <summary>Muen's default size of a request channel, in bytes: 1022 requests (docs/wire-format.md, "Connection").</summary>
     public const long DefaultRequestSize = 0x8000;
 
     /// <summary>Muen's default size of a response channel, in bytes: 1020 responses.</summary>

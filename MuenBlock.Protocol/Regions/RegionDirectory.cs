@@ -3,7 +3,7 @@ namespace MuenBlock.Protocol.Regions;
 /// <summary>Where the regions of shared memory are found by name.</summary>
 public static class RegionDirectory
 {
-    /// <summary>Where a Muen subject mounts its channels and memory regions (muenblock, section 5).</summary>
+    /// <summary>Where a Muen subject mounts its channels and memory regions (docs/operations.md, "On a Muen subject").</summary>
     public const string Muen = "/muenfs";
 
     /// <summary>Where a Muen subject mounts the events of its channels.</summary>

@@ -7,7 +7,7 @@ namespace MuenBlock.Protocol.Signals;
 
 /// <summary>
 /// The event of a channel that this end writes: a file of Muen's event directory, named after the channel. Writing one byte to it triggers
-/// the event, which makes the channel's file readable at the other end (muenblock, section 5).
+/// the event, which makes the channel's file readable at the other end (docs/operations.md, "On a Muen subject").
 /// </summary>
 public sealed unsafe partial class Doorbell : IDisposable
 {

@@ -10,7 +10,7 @@ using static Tmds.Linux.LibC;
 namespace MuenBlock.Protocol.Signals;
 
 /// <summary>
-/// How the thread of a connection sleeps, and how it wakes its peer (muenblock, section 7).
+/// How the thread of a connection sleeps, and how it wakes its peer (docs/wire-format.md, "Our extensions").
 /// <para>The sleeper:</para>
 /// <list type="number">
 /// <item>stores a new sequence number as the hint of the channel that it writes;</item>

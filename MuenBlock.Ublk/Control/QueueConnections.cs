@@ -4,7 +4,7 @@ using MuenBlock.Protocol.Programs;
 namespace MuenBlock.Ublk.Control;
 
 /// <summary>
-/// The connections of block devices: one, or several that are joined (muenblock, section 7). Each connection is a hardware queue of every
+/// The connections of block devices: one, or several that are joined (docs/wire-format.md, "Our extensions"). Each connection is a hardware queue of every
 /// device: the first one is queue 0.
 /// </summary>
 /// <param name="members">The connections, at least one, in the order of their queues.</param>

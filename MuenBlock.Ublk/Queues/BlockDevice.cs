@@ -189,7 +189,7 @@ internal sealed class BlockDevice
         };
         if (shares)
         {
-            // A place in the buffer has to be a multiple of the block length (muenblock, section 1). What is not is copied.
+            // A place in the buffer has to be a multiple of the block length (docs/wire-format.md, "Request and response"). What is not is copied.
             parameters.Types |= ParameterTypes.Dma;
             parameters.Dma = new DmaParameters { Alignment = geometry.BlockLength - 1 };
         }

@@ -8,7 +8,7 @@ namespace MuenBlock.Ublk.Queues;
 /// How the buffer is cut: one slot for each tag of each device, all of a size. A slot belongs to its tag for good, so there is no
 /// allocator, and its address is what the ublk driver copies to and from.
 /// A server of the original takes two transfers for one where the second continues the first in the buffer, and on the disk by its number of
-/// sectors plus the first's number of <em>bytes</em> (spec/muenblock.md §4). So for such a server a page is left unused at the end
+/// sectors plus the first's number of <em>bytes</em> (docs/wire-format.md, "With peers of the original"). So for such a server a page is left unused at the end
 /// of each slot: no transfer ever ends where another slot begins, and no two of them can be such a pair.
 /// </summary>
 internal sealed record BufferLayout

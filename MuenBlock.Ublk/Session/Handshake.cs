@@ -3,7 +3,7 @@ using MuenBlock.Protocol.Messages;
 namespace MuenBlock.Ublk.Session;
 
 /// <summary>
-/// The questions that a session begins with, one after the other (muenblock, section 4): Reset, then what the server can do, how many
+/// The questions that a session begins with, one after the other (docs/wire-format.md, "Life of a connection"): Reset, then what the server can do, how many
 /// devices it has, and what each is like. A plain muenblock 2.0 server does not answer the second; it is not waited for longer than a deadline.
 /// </summary>
 internal sealed class Handshake

@@ -13,7 +13,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         return slot + 1 < (uint)_table.Length && _table[slot + 1].Order < entry.Order && WouldBeMerged(entry, _table[slot + 1]);
     }
 
-    // The second continues the first in the buffer, and on the disk by its sector plus the first's number of bytes (muenblock, section 4).
+    // The second continues the first in the buffer, and on the disk by its sector plus the first's number of bytes (docs/wire-format.md, "With peers of the original").
     private bool WouldBeMerged(in InFlight first, in InFlight second) =>
         first.Kind == second.Kind
         && first.Device == second.Device

@@ -32,7 +32,7 @@ internal sealed unsafe class TestClient : IDisposable
 
     public ChannelWriter<Request> Writer => _writer;
 
-    /// <summary>Begins a session as muenblock's section 4 says: initialise, drain, Reset.</summary>
+    /// <summary>Begins a session as docs/wire-format.md says, "Life of a connection": initialise, drain, Reset.</summary>
     public void Connect()
     {
         _writer.Initialise(Epoch.New());

@@ -4,7 +4,7 @@ using Xunit;
 
 namespace MuenBlock.Protocol.Tests;
 
-/// <summary>muenblock 2.0, section 2.</summary>
+/// <summary>docs/wire-format.md, "Connection".</summary>
 public sealed class ConnectionStringTests
 {
     [Fact]

@@ -12,7 +12,7 @@ public sealed class MessageTests
 {
     private const ulong AdaProtocol = 0x5155684453516f3d;
 
-    // Section 6, row by row: kind, tag, length, device offset, buffer offset.
+    // docs/wire-format.md, "Recorded session", row by row: kind, tag, length, device offset, buffer offset.
     private static readonly (RequestKind Kind, uint Tag, ulong Length, ulong Device, ulong Buffer)[] s_requests =
     [
         (RequestKind.Reset, 0, 0, 0, 0),

@@ -51,7 +51,7 @@ internal sealed class SessionWorld : ISessionEvents
         _ => (ulong)DeviceTraits.Known,
     };
 
-    /// <summary>Whether a server of the original takes the second for the continuation of the first (muenblock, section 4).</summary>
+    /// <summary>Whether a server of the original takes the second for the continuation of the first (docs/wire-format.md, "With peers of the original").</summary>
     public static bool IsMerged(in Request first, in Request second) =>
         first.Kind == second.Kind
         && first.Device == second.Device

@@ -7,7 +7,7 @@ namespace MuenBlock.Fuzz;
 
 /// <summary>
 /// The reader over memory of which any byte may change between two looks. What it finds is compared with a second reader,
-/// written down from SHMStream v2, section 3, without its care for speed and other threads.
+/// written down from SHMStream v2, docs/wire-format.md, "Channel", without its care for speed and other threads.
 /// </summary>
 internal static unsafe class ChannelHarness
 {

@@ -5,7 +5,7 @@ using MuenBlock.Protocol.Messages;
 
 namespace MuenBlock.Fuzz;
 
-/// <summary>Requests and responses of any bytes go through a channel, and each field is where muenblock, section 1, has it; statuses and error numbers of any value.</summary>
+/// <summary>Requests and responses of any bytes go through a channel, and each field is where docs/wire-format.md, "Request and response", has it; statuses and error numbers of any value.</summary>
 internal static unsafe class MessageHarness
 {
     private const int Elements = 3; // few, so that the ring wraps

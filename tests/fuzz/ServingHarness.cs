@@ -170,7 +170,7 @@ internal static class ServingHarness
             Rules.Require(_machine.Inbox.Length <= Capacity - _machine.UnderWay, "no more is accepted than can be under way");
         }
 
-        /// <summary>What muenblock, section 1, allows, in numbers that do not overflow.</summary>
+        /// <summary>What docs/wire-format.md, "Request and response", allows, in numbers that do not overflow.</summary>
         private bool IsAllowed(in Request request)
         {
             if (request.Device >= _devices.Length) return false;

@@ -1,5 +1,5 @@
 // A stand-in for the file systems of a Muen subject, /muenfs and /muenevents, for two ends on one kernel: a FUSE file system, straight on
-// /dev/fuse. What it does is what the specification says of the originals (muenblock, section 5):
+// /dev/fuse. What it does is what the originals are said to do (docs/operations.md, "On a Muen subject"):
 //   - a region is a file of fixed size and mode; what is mapped is the memory of another file (FUSE passthrough), such as a PCI device's,
 //     which like the original's has no pages that could be pinned; opening it for writing needs the mode, also as root;
 //   - polling a region gives POLLIN once for all events since the last poll of that opening, and POLLERR if it has no event;

@@ -96,7 +96,7 @@ class Client:
 
     # --- a session ------------------------------------------------------------------------------------------------
     def connect(self, initialise: bool = True) -> List[Device]:
-        """Section 4 of the specification, "Life of a connection", until the devices are known."""
+        """What docs/wire-format.md calls the "Life of a connection", until the devices are known."""
         deadline = time.monotonic() + self.timeout
         self.in_flight.clear()
         self.passed_over = 0
@@ -279,7 +279,7 @@ class Client:
 
 # --- the command line -----------------------------------------------------------------------------------------------
 def ada_example(client: Client) -> List[int]:
-    """The session of muenblock.md section 6 after its first five requests, and whether what was written is read."""
+    """The "Recorded session" of docs/wire-format.md after its first five requests, and whether what was written is read."""
     length = 0x40000
     smart = client.ask(Kind.GET_SMART)[0]
     client.discard(0, 0, length)

@@ -1,4 +1,7 @@
-"""Messages, kinds, statuses, errors and connection strings of muenblock 2.0, written from shared/spec/muenblock.md."""
+"""Messages, kinds, statuses, errors and connection strings of muenblock 2.0 (docs/wire-format.md).
+
+Written from the specification alone, without a look at the programs' code.
+"""
 
 import enum
 import struct

@@ -1,11 +1,13 @@
-"""SHMStream version 2: channels of fixed-size packets in shared memory, written from shared/spec/shmstream.md.
+"""SHMStream version 2 (docs/wire-format.md, "Channel"): channels of fixed-size packets in shared memory.
+
+Written from the specification alone, without a look at the programs' code.
 
 A writer and a reader for one side of a channel each, and the mapping of a region. It knows nothing of blocks.
 
 Ordering. The header's fields are read and written as items of a memoryview of format 'Q': CPython copies such an item
 by an 8-byte memcpy, which is one load or store. (struct.pack_into is not used for them: it zeroes its target first, so
 that a reader on another CPU could see a counter of 0.) On x86-64 loads stay in the order of loads and stores in that
-of stores, and CPython keeps the program's order, so the fences of section 4 of the specification are nothing here but
+of stores, and CPython keeps the program's order, so the fences of the writer's and the reader's steps are nothing here but
 comments, except between a store and a later load: see full_fence.
 """
 
@@ -31,7 +33,7 @@ if sys.byteorder != "little" or platform.machine() != "x86_64":
 
 
 class Result(enum.Enum):
-    """What a read came to: section 3 of the specification."""
+    """What a read came to: see the reader's steps."""
 
     INACTIVE = "inactive"
     INCOMPATIBLE = "incompatible"
@@ -157,7 +159,7 @@ class Writer:
 
 
 class ReaderHabits(NamedTuple):
-    """How peers differ: section 5 of the specification."""
+    """How peers differ."""
 
     first_read_again: bool = True       # the call that synchronises says so and returns no packet
     product_only: bool = False          # checks size * elements instead of both

@@ -1,4 +1,4 @@
-"""The wake hint of muenblock.md section 7: an end announces its sleep in the header's reserved field.
+"""The wake hint (docs/wire-format.md, "Our extensions"): an end announces its sleep in the header's reserved field.
 
 The kind and the bits by which ends agree on it are in docs/wire-format.md: Features, 0x21.
 """
