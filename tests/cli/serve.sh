@@ -143,6 +143,17 @@ nobody 4 "may not be opened" muenblock-backend serve --conn $conn --region-dir "
 nobody 4 "may not be opened for reading and writing" muenblock-backend serve --conn $conn --region-dir "$t/readable" --device "$t/own/disk:1"
 
 # --- what another backend holds --------------------------------------------------------------------------------
+# ended: waits for the end of the server, and has its exit code; one that goes on is killed.
+ended() {
+    local i
+    for ((i = 0; i < 200; i++)); do
+        kill -0 $server 2>/dev/null || break
+        sleep 0.1
+    done
+    ! kill -KILL $server 2>/dev/null || echo "process $server still ran after 20 s"
+    wait $server
+}
+
 # serving_at_all NAME ARG...: starts a backend that is to stay for a while, and waits until it serves.
 serving_at_all() {
     "${started_by[@]}" muenblock-backend serve --create-regions "${@:2}" 2>"$t/$1.log" &
@@ -160,7 +171,7 @@ serving_at_all holder --conn $conn --device disk:1 --region-dir "$t/held"
 row 6 "exported for writing by another backend (process $server)" muenblock-backend serve --log-level warn --conn $conn --device disk:1 --region-dir "$t/regions" --create-regions
 row 6 "is served by another backend (process $server)" muenblock-backend serve --log-level warn --conn $conn --device disk2:1 --region-dir "$t/held"
 kill -TERM $server
-wait $server || true
+ended || true
 
 # --- what others may write -------------------------------------------------------------------------------------
 region_dir open; chmod 777 open; chmod 666 open/buffer

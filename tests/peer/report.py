@@ -5,6 +5,7 @@ usage: report.py PATTERN [PART-OF-A-NAME...]
 
 import sys
 import time
+import traceback
 import unittest
 from typing import Iterator
 
@@ -79,4 +80,9 @@ def main(pattern: str, parts: list) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    try:
+        status = main(sys.argv[1], sys.argv[2:])
+    except Exception:  # else its exit status would be that of failed tests, which were reported
+        traceback.print_exc()
+        status = 2
+    sys.exit(status)

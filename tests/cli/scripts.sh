@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# What the tests' own scripts do where they cannot run: no test may vanish, and no machine may be harmed.
+# shellcheck disable=SC2154 # here, t: see run
+
+# cannot_run FRAGMENT COMMAND [ARG...]: ends with 2, which ./test takes for a failure, and says why.
+cannot_run() {
+    local status=0
+    "${@:2}" >cannot-run 2>&1 </dev/null || status=$?
+    cat cannot-run
+    ((status == 2)) || { echo "ended with status $status"; return 1; }
+    grep -qF -- "$1" cannot-run
+}
+
+mkdir tools
+printf '#!/bin/sh\necho "no compiler" >&2\nexit 1\n' >tools/gcc
+chmod 755 tools/gcc
+check 'tests/guest/boot that cannot compile is no run with failed tests' cannot_run 'no compiler' env PATH="$t/tools:$PATH" "$here/../guest/boot" latest every_byte_is_where_it_belongs
+check 'tests/cli/run without the programs is no run with failed tests' cannot_run 'muenblock-backend' env MUENBLOCK_OUT="$t/nowhere" "$here/run"
+check 'tests/peer/report.py that breaks is no run with failed tests' cannot_run 'Traceback' python3 "$here/../peer/report.py"
+
+# No test has such a name: a script that does not look where it runs does next to nothing.
+check 'tests/guest/run works in a guest only' cannot_run 'only in a guest' "$here/../guest/run" latest no_such_test
+check 'tests/peer/guest_client.sh works in a guest only' cannot_run 'only in a guest' "$here/../peer/guest_client.sh" no_such_test
+
+# where_all_is HIDDEN THERE COMMAND [ARG...]: the command finds nothing in the folders HIDDEN but THERE, which is below one of them.
+where_all_is() {
+    # shellcheck disable=SC2016 # the inner shell expands it
+    unshare --mount sh -c 'set -e; for at in $1; do mount -t tmpfs none $at; done; mkdir -p "$2"; shift 2; exec "$@"' sh "$@"
+}
+leaves_devices_alone() {
+    where_all_is /sys/class /sys/class/ublk-char/ublkc0 "$here/run" 'works without a driver or a device' | tee skipped
+    [[ $(grep -c '^skipped ' skipped) == 3 && $(wc -l <skipped) == 3 ]]
+}
+check "tests/cli/run leaves a machine's own ublk devices alone" leaves_devices_alone
+check "bench/measure leaves a machine's own ublk devices alone" cannot_run 'ublk devices of its own' where_all_is '/dev /sys/class' /sys/class/ublk-char/ublkc0 "$here/../../bench/measure"
+check "bench/measure leaves a machine's own RAM disks alone" cannot_run 'RAM disks of its own' where_all_is '/dev /sys/class' /dev/ram0 "$here/../../bench/measure"
