@@ -42,7 +42,7 @@ internal sealed class ServingArguments
 
     private static readonly Option<string> s_logFile = new("--log-file")
     {
-        Description = $"Where the serving process logs. Default: a file in {DeviceRecord.Directory}, which goes when the devices are deleted.",
+        Description = $"Where the serving process logs. Default: a file in {DeviceRecord.Directory}, which goes if the process ends well; of recover and upgrade the log of the server before.",
         HelpName = "FILE",
     };
 
