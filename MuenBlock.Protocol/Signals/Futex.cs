@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace MuenBlock.Protocol.Signals;
 
@@ -6,12 +7,24 @@ namespace MuenBlock.Protocol.Signals;
 internal static unsafe partial class Futex
 {
     private const long SystemCall = 202; // __NR_futex, asm/unistd_64.h
+    private const int WaitFor = 0; // FUTEX_WAIT, linux/futex.h
     private const int Wake = 1; // FUTEX_WAKE, linux/futex.h; without FUTEX_PRIVATE_FLAG, as the waiter is another process
     private const int Efault = 14; // asm-generic/errno-base.h
 
     /// <summary>Wakes whoever sleeps on a word of shared memory.</summary>
     /// <param name="word">The word.</param>
     public static void WakeAll(uint* word) => _ = Call(SystemCall, word, Wake, int.MaxValue, 0, 0, 0);
+
+    /// <summary>Sleeps until somebody wakes those who sleep on a word of shared memory; at once if it has another value. May end early for no reason.</summary>
+    /// <param name="word">The word.</param>
+    /// <param name="expected">The value with which to sleep.</param>
+    /// <param name="nanoseconds">The longest that it may take; less than a second.</param>
+    public static void Wait(uint* word, uint expected, long nanoseconds)
+    {
+        timespec longest = default;
+        longest.tv_nsec = (long_t)nanoseconds;
+        _ = Call(SystemCall, word, WaitFor, expected, (nint)(&longest), 0, 0);
+    }
 
     /// <summary>
     /// Whether the kernel can take hold of the page of a word, as futexes between processes need: they are named by it. That fails where

@@ -29,10 +29,11 @@ namespace MuenBlock.Protocol.Signals;
 /// </list>
 /// Events are kept for whoever polls next, so one that is triggered just before the sleeper waits is not lost.
 /// A peer that was not agreed to wake us in the way that we wait is polled: the same sleep, cut short by a time-out.
+/// Before that sleep an end may look for a while (<see cref="SpinBudget"/>), or gather (<see cref="Gathers"/>).
 /// </summary>
 /// <typeparam name="TIn">The packet of the channel that is read.</typeparam>
 /// <typeparam name="TOut">The packet of the channel that is written.</typeparam>
-public sealed unsafe class PeerSignal<TIn, TOut>
+public sealed unsafe partial class PeerSignal<TIn, TOut>
     where TIn : unmanaged
     where TOut : unmanaged
 {
@@ -185,7 +186,11 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// <param name="inFlight">How many.</param>
     /// <returns>Whether there are so few, and lately were, that looking for more before a sleep pays.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool AreFew(int inFlight) => _spin.AreFew(inFlight);
+    public bool AreFew(int inFlight)
+    {
+        _inFlight = inFlight;
+        return _spin.AreFew(inFlight);
+    }
 
     /// <summary>Takes note of a completion with one of the user data above.</summary>
     /// <param name="completion">The completion.</param>
@@ -210,7 +215,7 @@ public sealed unsafe class PeerSignal<TIn, TOut>
     /// </summary>
     /// <param name="expectPeer">Whether the peer may write. If not, nothing is announced and its wakes are not waited for.</param>
     /// <param name="spin">Whether looking for a while pays: <see cref="AreFew"/>.</param>
-    /// <param name="longestNanoseconds">The longest that it may sleep; -1 for no limit. A look is not cut short by it.</param>
+    /// <param name="longestNanoseconds">The longest that it may sleep; -1 for no limit. Neither a look nor a gathering is cut short by it.</param>
     /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up; where there is a look they are one.</param>
     public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)
     {
@@ -233,6 +238,8 @@ public sealed unsafe class PeerSignal<TIn, TOut>
                 return;
             }
         }
+
+        if (!spin && expectPeer && Gathers && Gather()) return;
 
         Sleeps++;
         if (!expectPeer)
@@ -332,7 +339,9 @@ public sealed unsafe class PeerSignal<TIn, TOut>
         else if (_ways.CanWakeByFutex && _ringWakes)
         {
             ref SubmissionEntry entry = ref _ring.NextEntry();
-            entry.PrepareFutexWake(ChannelHeader.Futex(_outgoing.Header), 1);
+
+            // All: besides the peer's ring, which may wait since an earlier sleep, its thread may wait itself, where it gathers.
+            entry.PrepareFutexWake(ChannelHeader.Futex(_outgoing.Header), int.MaxValue);
             entry.Flags = EntryFlags.SkipSuccess;
             entry.UserData = WakeCompletion;
         }

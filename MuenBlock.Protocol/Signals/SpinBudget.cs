@@ -3,6 +3,7 @@ namespace MuenBlock.Protocol.Signals;
 /// <summary>
 /// How long an end looks for work before it sleeps. As long as about half of the looks find something: twice the moving average of how long
 /// that took, and never longer than a bound. Else not at all, but for a look now and then that finds out whether that is still so.
+/// Whether to gather (<see cref="PeerSignal{TIn, TOut}.Gathers"/>) is found by the same rule.
 /// </summary>
 /// <param name="bound">The longest look, in ticks of any clock; 0 for never.</param>
 internal sealed class SpinBudget(long bound)

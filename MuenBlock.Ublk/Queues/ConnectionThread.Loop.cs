@@ -78,7 +78,7 @@ internal sealed partial class ConnectionThread
             _files = new DeviceFiles(ring);
             _requests = new ChannelWriter<Request>(regions.Request.Memory, regions.Request.Length, regions.Name.RequestProtocol);
             _responses = new ChannelReader<Response>(regions.Response.Memory, regions.Response.Length, regions.Name.ResponseProtocol);
-            _signal = new PeerSignal<Response, Request>(ring, _responses, _requests, ways, owner._options.Wait, owner._options.Spin);
+            _signal = new PeerSignal<Response, Request>(ring, _responses, _requests, ways, owner._options.Wait, owner._options.Spin) { Gathers = true };
             _session = new SessionMachine<ChannelRequests, ForwardedCompletions>(
                 owner._options.OffsetUnit,
                 PeerFeatures.Agrees | PeerFeatures.Traits | PeerFeatures.Identity | PeerFeatures.Watch | ways.Wakes,

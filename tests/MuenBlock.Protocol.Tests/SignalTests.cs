@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
@@ -12,6 +13,7 @@ public sealed unsafe class SignalTests : IDisposable
 {
     private const ulong Protocol = 0x1234;
     private const int SleepsMax = 100; // a sleep may end early for no reason
+    private const int Many = 8; // packets that are due: enough to gather
     private const PeerFeatures Agreed = PeerFeatures.Agrees | PeerFeatures.Events;
 
     private readonly string _folder = Directory.CreateDirectory($"/dev/shm/muenblock-test-{Guid.NewGuid():n}").FullName;
@@ -194,22 +196,116 @@ public sealed unsafe class SignalTests : IDisposable
         }
     }
 
+    [Fact]
+    public void What_the_ring_gets_meanwhile_does_not_end_a_gathering()
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
+        PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming), gathers: true);
+        Assert.False(signal.AreFew(Many));
+        var first = new KernelTimespec { Nanoseconds = 300_000 };
+        TimeSpan longest = default;
+
+        // Several, as on a busy machine the ring may get it before the gathering begins.
+        for (int sleep = 0; sleep < 5; sleep++)
+        {
+            ring.NextEntry().PrepareTimeout(&first);
+            long start = Stopwatch.GetTimestamp();
+            signal.Sleep(expectPeer: true, spin: false);
+            if (Stopwatch.GetElapsedTime(start) is var took && took > longest) longest = took;
+            Assert.True(ring.HasNews);
+            _ = ring.Enter();
+            while (ring.TryTake(out _))
+            {
+            }
+
+            ring.Release();
+        }
+
+        Assert.True(longest >= TimeSpan.FromMilliseconds(1));
+    }
+
+    [Theory]
+    [InlineData(true, Many, PeerFeatures.Futex, true)]
+    [InlineData(false, Many, PeerFeatures.Futex, false)]
+    [InlineData(true, Many - 1, PeerFeatures.Futex, false)]
+    [InlineData(true, Many, PeerFeatures.None, false)]
+    public void An_end_gathers_while_a_peer_that_wakes_it_owes_many_packets(bool gathers, int inFlight, PeerFeatures peer, bool expected)
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
+        PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming), gathers);
+        signal.Agree(PeerFeatures.Agrees | peer);
+        Assert.False(signal.AreFew(inFlight));
+
+        // It submits before it gathers, and what completes at once is reason enough for neither that nor a sleep.
+        ring.NextEntry().PrepareNop();
+        signal.Sleep(expectPeer: true, spin: false);
+        Assert.Equal(expected ? 0u : 1u, signal.Sleeps);
+        Assert.True(ring.TryTake(out _));
+    }
+
+    [Fact]
+    public void Gatherings_that_are_in_vain_become_rare()
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
+        PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming), gathers: true);
+        Assert.False(signal.AreFew(Many));
+        const long tooShort = 1_000; // ns, of the sleep in the ring behind each gathering
+        for (int sleep = 0; sleep < SpinBudget.RarestLook; sleep++) signal.Sleep(expectPeer: true, spin: false, tooShort);
+        ulong before = signal.Sleeps;
+        for (int sleep = 0; sleep < SpinBudget.RarestLook; sleep++) signal.Sleep(expectPeer: true, spin: false, tooShort);
+        Assert.InRange(signal.Sleeps - before, (ulong)SpinBudget.RarestLook, (ulong)SpinBudget.RarestLook + 1);
+    }
+
+    [Fact]
+    public void A_peer_whose_ring_waits_and_whose_thread_gathers_is_woken_as_a_whole()
+    {
+        using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
+        using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
+        var writer = new ChannelWriter<Request>(_outgoing.Memory, _outgoing.Length, Protocol);
+        var signal = new PeerSignal<Response, Request>(ring, Reader(_incoming), writer, ways, WaitMode.Auto, TimeSpan.Zero);
+        signal.Initialise();
+        uint* word = ChannelHeader.Futex((ChannelHeader*)_outgoing.Memory);
+        uint written = *word;
+        using Ring peer = Ring.Create(new RingOptions { Entries = 8 });
+        peer.NextEntry().PrepareFutexWait(word, written);
+        _ = peer.Enter();
+
+        // Should it begin to wait only after the wake, it finds another value.
+        var thread = new Thread(() => Futex.Wait(ChannelHeader.Futex((ChannelHeader*)_outgoing.Memory), written, 999_999_999));
+        thread.Start();
+        Thread.Sleep(20);
+        PeersHint = 1;
+        _ = writer.Next();
+        signal.Publish();
+        _ = ring.Enter();
+        Assert.True(thread.Join(700));
+        _ = peer.Enter(1, 999_999_999);
+        Assert.True(peer.TryTake(out Completion woken));
+        Assert.Equal(0, woken.Result);
+    }
+
     private static ChannelReader<Response> Reader(Region region) => new(region.Memory, region.Length, Protocol);
 
-    private PeerSignal<Response, Request> Signal(Ring ring, SignalWays ways, ChannelReader<Response>? reader = null) => new(
+    private PeerSignal<Response, Request> Signal(Ring ring, SignalWays ways, ChannelReader<Response>? reader = null, bool gathers = false) => new(
         ring,
         reader ?? Reader(_incoming),
         new ChannelWriter<Request>(_outgoing.Memory, _outgoing.Length, Protocol),
         ways,
         WaitMode.Auto,
-        TimeSpan.Zero);
+        TimeSpan.Zero)
+    {
+        Gathers = gathers,
+    };
 
     /// <summary>A signal whose peer is there and wakes by futex.</summary>
-    private PeerSignal<Response, Request> Met(Ring ring, SignalWays ways, ChannelReader<Response> reader)
+    private PeerSignal<Response, Request> Met(Ring ring, SignalWays ways, ChannelReader<Response> reader, bool gathers = false)
     {
         new ChannelWriter<Response>(_incoming.Memory, _incoming.Length, Protocol).Initialise(1);
         Assert.Equal(ReadStatus.NewEpoch, reader.Read([], out _));
-        PeerSignal<Response, Request> signal = Signal(ring, ways, reader);
+        PeerSignal<Response, Request> signal = Signal(ring, ways, reader, gathers);
         signal.Initialise();
         signal.Agree(PeerFeatures.Agrees | PeerFeatures.Futex);
         return signal;
