@@ -37,7 +37,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
 
         bool resets = _handshake.Question == RequestKind.Reset;
         _handshake.Answer(response.Status);
-        if (resets && _handshake.BrokenRule is null) _joined?.Trust();
+        if (resets && _handshake.BrokenRule is null) TrustServer();
         if (_handshake.BrokenRule is { } rule && resets) RefuseReset(rule);
         else if (_handshake.BrokenRule is not null) Refuse(_handshake.BrokenRule);
         else if (_handshake.Done) FinishGreeting(now);

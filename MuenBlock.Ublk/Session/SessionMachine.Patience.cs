@@ -97,6 +97,16 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         _completions.Abandon(slot, -Eio);
     }
 
+    /// <summary>
+    /// The server has answered a Reset. No server knows of any I/O of before, as if it had never been sent: if it is given up before it is sent again, that
+    /// raises no doubt, which nothing would end any more.
+    /// </summary>
+    private void TrustServer()
+    {
+        foreach (ref InFlight entry in _table.AsSpan()) entry.Sent = false;
+        _joined?.Trust();
+    }
+
     /// <summary>The session that could touch the slot is over: the slot is the kernel's again, and what it has written meanwhile goes there.</summary>
     private void Return(uint slot, ref InFlight entry)
     {

@@ -6,7 +6,7 @@ namespace MuenBlock.Ublk.Tests;
 
 /// <summary>
 /// Two queues of one disk, whose servers are slow, stop, die and lose their memory. An application writes each block again only when its last write of it has ended,
-/// on any queue. What it was told is written must be there, and stay.
+/// on any queue. What it was told is written must be there, and stay; and when all servers are well it must be able to write.
 /// </summary>
 public sealed class JoinedSessionsProperties
 {
@@ -19,6 +19,7 @@ public sealed class JoinedSessionsProperties
         {
             var run = new Run();
             foreach ((int kind, int queue, int which) in steps) run.Step(kind, queue, which);
+            run.Settle();
         });
 
     private sealed class Run
@@ -56,7 +57,7 @@ public sealed class JoinedSessionsProperties
                     Serve(queue, which);
                     break;
                 case 9:
-                    _now += which * 700;
+                    _now += which * 250; // less than a question may take, so that I/O is given up in the middle of a handshake
                     foreach (SessionWorld each in _worlds) each.Session.Tick(_now);
                     break;
                 case 10 when !_lost[queue]:
@@ -77,6 +78,32 @@ public sealed class JoinedSessionsProperties
             }
 
             TakeCompletions();
+        }
+
+        /// <summary>Every server is there and ends what it has. Then every queue writes: no doubt outlives its cause.</summary>
+        public void Settle()
+        {
+            const int most = 1_000;
+            for (int queue = 0; queue < _worlds.Length; queue++)
+            {
+                SessionWorld world = _worlds[queue];
+                if (_lost[queue]) Step(11, queue, 0);
+                int steps = 0;
+                while (world.Session.State != SessionState.Ready || _atServer[queue].Count + world.Sent.Count > 0)
+                {
+                    Assert.True(++steps < most);
+                    Serve(queue, 0);
+                    TakeCompletions();
+                }
+            }
+
+            for (int queue = 0; queue < _worlds.Length; queue++)
+            {
+                Write(queue, 0);
+                Serve(queue, 0);
+                TakeCompletions();
+                Assert.Equal((0u, BlockSize), _worlds[queue].Completed[^1]);
+            }
         }
 
         private void Write(int queue, int block)
@@ -101,14 +128,14 @@ public sealed class JoinedSessionsProperties
                 (Request Request, int Stamp) ending = writes[which % writes.Length];
                 Carry(ending.Request, ending.Stamp);
                 _ = _atServer[queue].Remove(ending);
-                if (!_lost[queue]) world.Answer(ending.Request, 0);
+                if (!_lost[queue]) world.Answer(ending.Request, 0, _now);
                 return;
             }
 
             if (_lost[queue] || _atServer[queue].Count == 0) return;
             Request question = _atServer[queue][^1].Request;
             _atServer[queue].Clear();
-            world.Answer(question, question.Kind == RequestKind.Identity ? 1 : SessionWorld.GoodAnswer(question.Kind));
+            world.Answer(question, question.Kind == RequestKind.Identity ? 1 : SessionWorld.GoodAnswer(question.Kind), _now);
         }
 
         private void Carry(in Request request, int stamp)

@@ -52,6 +52,25 @@ public sealed class JoinedSessionsTests
     }
 
     [Fact]
+    public void A_write_that_is_given_up_after_the_answer_to_the_Reset_leaves_no_doubt_behind()
+    {
+        Write(_first, 1);
+        _first.Session.ServerAppeared(7_500);
+        _first.Session.Tick(8_000);
+        _first.Answer(Assert.Single(_first.TakeSent(), request => request.Kind == RequestKind.Reset), 0, 8_500);
+
+        // It is sent again when the handshake is done. Its time is up before.
+        _first.Session.Tick(9_000);
+        Assert.Equal([(1u, Eio)], _first.Completed);
+        Assert.Empty(_first.Abandoned);
+        Write(_second, 4);
+        Assert.Empty(_second.Completed);
+        while (_first.Session.State == SessionState.Greeting) _first.AnswerNext();
+        Write(_first, 2);
+        Assert.Single(_first.Completed);
+    }
+
+    [Fact]
     public void A_write_that_no_server_knows_of_is_given_up_without_a_doubt()
     {
         _first.Session.ServerLeft();

@@ -65,8 +65,8 @@ internal sealed class SessionWorld : ISessionEvents
         return sent;
     }
 
-    public void Answer(Request request, ulong status) =>
-        Session.Receive([new Response { Kind = request.Kind, Device = request.Device, Tag = request.Tag, Status = status }], 0);
+    public void Answer(Request request, ulong status, long now = 0) =>
+        Session.Receive([new Response { Kind = request.Kind, Device = request.Device, Tag = request.Tag, Status = status }], now);
 
     public void AnswerNext(ulong? status = null)
     {
