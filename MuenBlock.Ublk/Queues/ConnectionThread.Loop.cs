@@ -259,7 +259,7 @@ internal sealed partial class ConnectionThread
             if (kind == RequestKind.None)
             {
                 const int eopnotsupp = 95; // asm-generic/errno.h; no such operation was offered to the kernel
-                _commands.Complete(slot, -eopnotsupp);
+                _session.Decline(slot, -eopnotsupp);
                 return;
             }
 
@@ -278,7 +278,7 @@ internal sealed partial class ConnectionThread
                 else
                 {
                     // An application that reads and writes from a slot, which is another I/O's.
-                    _commands.Complete(slot, -Efault);
+                    _session.Decline(slot, -Efault);
                     return;
                 }
             }

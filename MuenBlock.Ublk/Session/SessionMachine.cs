@@ -158,6 +158,15 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         if (State == SessionState.Ready) Send(slot, ref entry);
     }
 
+    /// <summary>Ends an I/O that is none to submit. What the kernel is told of its slot is as for all others, as a server may still touch it.</summary>
+    /// <param name="slot">Its slot, which is free.</param>
+    /// <param name="errno">A negative errno.</param>
+    public void Decline(uint slot, int errno)
+    {
+        if (_table[slot].Elsewhere) _completions.Abandon(slot, errno);
+        else _completions.Complete(slot, errno);
+    }
+
     /// <summary>Takes packets of the response channel, in private memory.</summary>
     /// <param name="responses">The packets.</param>
     /// <param name="now">Milliseconds of a clock that does not go back.</param>

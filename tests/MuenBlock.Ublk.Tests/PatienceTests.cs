@@ -94,6 +94,23 @@ public sealed class PatienceTests
     }
 
     [Fact]
+    public void An_IO_that_is_declined_does_not_give_back_a_slot_that_the_server_may_still_touch()
+    {
+        SessionWorld world = Greeted(s_failing);
+        Submit(world, 1, at: 0);
+        Look(world, 9_000);
+        world.Session.Decline(1, -14);
+        world.Session.Decline(2, -14);
+        Assert.Equal([1u, 1u], world.Abandoned);
+        Assert.Equal([(1u, -5), (1u, -14), (2u, -14)], world.Completed);
+
+        // What the next write has is where the kernel was told to put it.
+        world.Greet();
+        Submit(world, 1, at: 9_001);
+        Assert.Equal([(1u, 4096u)], world.Restored);
+    }
+
+    [Fact]
     public void A_read_into_a_slot_that_was_not_the_kernels_needs_nothing_copied()
     {
         SessionWorld world = Greeted(s_failing);
