@@ -123,9 +123,13 @@ internal sealed record BufferLayout
     /// <param name="mergesByBytes">Whether the server may merge what it takes for neighbours, so that slots must not touch.</param>
     /// <param name="depth">The devices' tags.</param>
     /// <param name="largestIo">Their largest I/O in bytes.</param>
+    /// <param name="sharesMemory">Whether what lies behind the slots is applications' memory.</param>
     /// <exception cref="ProgramException">They do not fit: these are not the regions that they were added with, or not such a server.</exception>
-    public static BufferLayout Keep(ulong bufferLength, int devices, uint mostInFlight, bool mergesByBytes, int depth, uint largestIo)
+    public static BufferLayout Keep(ulong bufferLength, int devices, uint mostInFlight, bool mergesByBytes, int depth, uint largestIo, bool sharesMemory)
     {
+        // Slots that lie a page apart would reach into it; and of what such a server would merge there nothing is known.
+        if (mergesByBytes && sharesMemory)
+            throw new ProgramException(ExitCode.Peer, "devices with --app-memory need a server that agrees on features, as the one that they were added with did: start that one, such as muenblock-backend");
         uint gap = mergesByBytes ? Gap : 0;
         ulong needed = (ulong)devices * (ulong)depth * (largestIo + gap);
         string what = $"{devices} waiting device(s) with {depth} I/Os of up to {largestIo} bytes each";

@@ -21,9 +21,10 @@ internal sealed partial class DeviceServer
         DeviceInfo first = options.Waiting[0];
         if (options.Waiting.Any(info => info.QueueDepth != first.QueueDepth || info.LargestIoBytes != first.LargestIoBytes))
             throw new ProgramException(ExitCode.Resource, $"the devices that wait on {options.Connections.Name} were not added together: delete some of them ('muenblock-ublk list' shows them)");
-        var layout = BufferLayout.Keep(BufferLength, sizes.Length, MostInFlight, MergesByBytes(options), first.QueueDepth, first.LargestIoBytes);
+        bool sharesMemory = options.Waiting.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy));
+        var layout = BufferLayout.Keep(BufferLength, sizes.Length, MostInFlight, MergesByBytes(options), first.QueueDepth, first.LargestIoBytes, sharesMemory);
 
-        ConnectionOptions.Check(options.Serving.Patience, options.Waiting.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)));
+        ConnectionOptions.Check(options.Serving.Patience, sharesMemory);
 
         // The driver lets only one process at a time have a character device, so nobody else can be half-way through the same.
         foreach (DeviceInfo info in options.Waiting) _control.StartRecovery((int)info.DeviceId);

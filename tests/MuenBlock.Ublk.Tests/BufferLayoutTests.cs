@@ -76,13 +76,13 @@ public sealed class BufferLayoutTests
         ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Cut(buffer, 16, channel, ulong.MaxValue, false, 4096, null));
         Assert.Equal(ExitCode.Usage, failure.ExitCode);
         Assert.Contains("at most 65534 I/Os of a connection allow 4095; use a smaller one, or fewer devices", failure.Message, StringComparison.Ordinal);
-        failure = Assert.Throws<ProgramException>(() => BufferLayout.Keep(buffer, 16, channel, false, 4096, 4096));
+        failure = Assert.Throws<ProgramException>(() => BufferLayout.Keep(buffer, 16, channel, false, 4096, 4096, sharesMemory: false));
         Assert.Equal(ExitCode.Resource, failure.ExitCode);
         Assert.Contains("more than the 65534 I/Os that a connection can have: delete a device", failure.Message, StringComparison.Ordinal);
 
         // What is as large as it may be has a table.
         var layout = BufferLayout.Cut(buffer, 15, channel, ulong.MaxValue, false, 4096, null);
-        Assert.Equal(layout, BufferLayout.Keep(buffer, 15, channel, false, 4096, layout.LargestSlotIo));
+        Assert.Equal(layout, BufferLayout.Keep(buffer, 15, channel, false, 4096, layout.LargestSlotIo, sharesMemory: false));
         new SessionWorld().Session.Prepare(BufferLayout.MostSlots, layout.SlotSize);
         Assert.Throws<ArgumentOutOfRangeException>(() => new SessionWorld().Session.Prepare(BufferLayout.MostSlots + 1, layout.SlotSize));
     }
@@ -127,10 +127,10 @@ public sealed class BufferLayoutTests
                     return;
                 }
 
-                Assert.Equal(added, BufferLayout.Keep(pages * 4096, devices, mostInFlight, merges, added.Depth, added.LargestSlotIo));
+                Assert.Equal(added, BufferLayout.Keep(pages * 4096, devices, mostInFlight, merges, added.Depth, added.LargestSlotIo, sharesMemory: false));
                 if (devices > 1)
                 {
-                    var fewer = BufferLayout.Keep(pages * 4096, devices - 1, mostInFlight, merges, added.Depth, added.LargestSlotIo);
+                    var fewer = BufferLayout.Keep(pages * 4096, devices - 1, mostInFlight, merges, added.Depth, added.LargestSlotIo, sharesMemory: false);
                     Assert.Equal((added.Depth, added.SlotSize), (fewer.Depth, fewer.SlotSize));
                 }
             });
@@ -141,8 +141,20 @@ public sealed class BufferLayoutTests
     [InlineData(16 << 20, 1020u, true, "needs a page between them")]
     public void Devices_that_do_not_fit_any_more_are_refused_by_what_is_missing(int length, uint mostInFlight, bool merges, string phrase)
     {
-        ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Keep((ulong)length, 1, mostInFlight, merges, 64, 256 << 10));
+        ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Keep((ulong)length, 1, mostInFlight, merges, 64, 256 << 10, sharesMemory: false));
         Assert.Equal(ExitCode.Resource, failure.ExitCode);
         Assert.Contains(phrase, failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Slots_do_not_grow_into_the_applications_memory_for_a_server_that_needs_them_apart()
+    {
+        const ulong buffer = 16 << 20;
+        var added = BufferLayout.Cut(buffer / 2, 1, 1020, ulong.MaxValue, mergesByBytes: false, 64, null);
+        Assert.Equal(buffer / 2, added.SlotsEnd);
+        Assert.Equal(added, BufferLayout.Keep(buffer, 1, 1020, mergesByBytes: false, 64, added.LargestSlotIo, sharesMemory: true));
+        ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Keep(buffer, 1, 1020, mergesByBytes: true, 64, added.LargestSlotIo, sharesMemory: true));
+        Assert.Equal(ExitCode.Peer, failure.ExitCode);
+        Assert.Contains("--app-memory need a server that agrees on features", failure.Message, StringComparison.Ordinal);
     }
 }
