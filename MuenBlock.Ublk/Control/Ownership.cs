@@ -33,6 +33,12 @@ internal static class Ownership
     /// <summary>Whether a device is ours.</summary>
     public static bool IsOurs(in DeviceInfo info) => info.ServerFlags >> MagicShift == Magic;
 
+    /// <summary>Whether a device is still the one that a process added or took over, and not one that got its id afterwards.</summary>
+    /// <param name="info">What the driver has under that id.</param>
+    /// <param name="mark">What that process's device is marked with.</param>
+    /// <param name="pid">The process.</param>
+    public static bool IsStill(in DeviceInfo info, ulong mark, int pid) => info.ServerFlags == mark && (DeviceSummary.ServerOf(info) is not { } server || server == pid);
+
     /// <summary>The id on its connection of a device of ours.</summary>
     public static byte DeviceIndex(in DeviceInfo info) => (byte)info.ServerFlags;
 

@@ -31,6 +31,7 @@ internal sealed class BlockDevice
         SharesMemory = info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy);
         IsRecoverable = (info.Flags & ControlPlane.Recoverable) == ControlPlane.Recoverable;
         Device = Ownership.DeviceIndex(info);
+        Mark = info.ServerFlags;
         Queues = queues;
         Size = size;
     }
@@ -43,6 +44,9 @@ internal sealed class BlockDevice
 
     /// <summary>Its id on the connection.</summary>
     public ushort Device { get; }
+
+    /// <summary>What it is marked with, see <see cref="Ownership"/>.</summary>
+    public ulong Mark { get; }
 
     /// <summary>Its hardware queues, one for each connection.</summary>
     public DeviceQueue[] Queues { get; }

@@ -290,7 +290,7 @@ internal sealed partial class DeviceServer : IDisposable
         {
             // A thread that has failed ends no I/O any more, for which the driver would wait.
             if (_serving && Failure is not null) Join();
-            if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsOurs(info) || DeviceSummary.Waits(info)) return;
+            if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsStill(info, device.Mark, Environment.ProcessId) || DeviceSummary.Waits(info)) return;
 
             // Its tags were aborted without it being stopped: it waits, or is about to (QUIESCE_DEV).
             if (_serving && device.IsClosed && info.State != DeviceState.Dead) return;

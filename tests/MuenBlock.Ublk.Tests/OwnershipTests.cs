@@ -46,6 +46,18 @@ public sealed class OwnershipTests
         foreach (ConnectionString member in members) Assert.NotEqual(joined, Ownership.Fingerprint(member, "/dev/shm"));
     }
 
+    [Fact]
+    public void A_device_that_got_the_id_of_another_is_not_that_one()
+    {
+        const int server = 100;
+        ulong mark = Ownership.Mark(1, OffsetUnit.Sectors, 7);
+        var info = new DeviceInfo { ServerFlags = mark, ServerPid = server };
+        foreach (DeviceState state in new[] { DeviceState.Dead, DeviceState.Live }) Assert.True(Ownership.IsStill(info with { State = state }, mark, server));
+        Assert.True(Ownership.IsStill(info with { State = DeviceState.Dead, ServerPid = -1 }, mark, server)); // it was stopped
+        Assert.False(Ownership.IsStill(info with { ServerPid = 101 }, mark, server));
+        Assert.False(Ownership.IsStill(info with { ServerFlags = Ownership.Mark(1, OffsetUnit.Sectors, 8) }, mark, server));
+    }
+
     // The kernel keeps it while programs are replaced: a later version must find the same.
     [Fact]
     public void The_fingerprint_does_not_depend_on_the_program() =>
