@@ -41,9 +41,25 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
         foreach ((_, WaitingConnection connection) in connections) check(connection);
 
         bool quiet = true;
-        foreach (DeviceInfo info in devices) quiet &= info.Flags.HasFlag(UblkFeatures.Quiesce) && control.TryQuiesce((int)info.DeviceId, s_quiescing);
+        foreach (DeviceInfo info in devices) quiet &= TryQuiesce(info);
         if (!quiet || !Await(s_finishing, () => !machine.IsAlive(server))) Kill(server, devices);
-        return connections;
+
+        // One that was deleted meanwhile cannot stand for its connection.
+        return [.. connections.SelectMany(pair => pair.Connection.Devices.Select(info => ((int)info.DeviceId, pair.Connection)).Where(device => control.TryGetInfo(device.Item1) is not null).Take(1))];
+    }
+
+    /// <summary>Quiesces a device. Whatever is wrong with it, as that somebody stops it at this moment: others have left their server already, and need the next one.</summary>
+    private bool TryQuiesce(in DeviceInfo info)
+    {
+        if (!info.Flags.HasFlag(UblkFeatures.Quiesce)) return false;
+        try
+        {
+            return control.TryQuiesce((int)info.DeviceId, s_quiescing);
+        }
+        catch (ProgramException)
+        {
+            return false;
+        }
     }
 
     private void Kill(int server, DeviceInfo[] devices)

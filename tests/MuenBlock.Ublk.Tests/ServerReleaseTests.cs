@@ -56,6 +56,32 @@ public sealed class ServerReleaseTests : IDisposable
         Assert.Equal([Server], _machine.Killed);
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void A_device_that_is_deleted_meanwhile_does_not_keep_the_others_from_having_a_server(int deleted)
+    {
+        _driver.Answer = sent =>
+        {
+            if (sent.Operation == UblkCommands.QuiesceDevice) _driver.Devices.Remove(deleted);
+            return null;
+        };
+        Assert.Equal(deleted == 2 ? [0] : [0, 2], Release(0).Select(connection => connection.Id));
+        Assert.Equal([0, 1, 2], Sent(UblkCommands.QuiesceDevice));
+        Assert.Equal([Server], _machine.Killed);
+    }
+
+    [Fact]
+    public void A_connections_next_server_is_started_for_a_device_that_is_still_there()
+    {
+        _driver.Answer = sent =>
+        {
+            if (sent.Operation == UblkCommands.QuiesceDevice) _driver.Devices.Remove(0);
+            return null;
+        };
+        Assert.Equal([1, 2], Release(1).Select(connection => connection.Id));
+    }
+
     [Fact]
     public void A_server_that_does_not_end_what_it_has_is_killed()
     {
