@@ -39,13 +39,29 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
             throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's{Process(DeviceSummary.ServerOf(info))}: it is left alone, delete it with that program");
         int? server = DeviceSummary.ServerOf(info);
         DeviceRecord? record = machine.TryLoadRecord(id);
+
+        // One that was stopped bears no process's number. To stop what is being made would make that fail, or do nothing.
+        if (!force && info.State == DeviceState.Dead && server is not null && machine.HasServer(id))
+            throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is being added at this moment{Process(server)}: delete it when that has ended");
         if (force) StopByForce(id, server);
         else StopUnlessUsed(id, server);
         if (ServerLetsGo(id, server, info.Flags.HasFlag(UblkFeatures.BatchIo))) Delete(id, force);
-        Await(s_ending, () => !machine.HasNodes(id));
-        machine.DeleteRecord(id);
+        Await(s_ending, () => !machine.HasNodes(id) || IsUsable(id));
+        CheckIsGone(id, info);
+
+        // The record may be that of another device, which got the id meanwhile.
+        if (machine.TryLoadRecord(id) is not { } left || (left.Pid, left.Started) == (record?.Pid, record?.Started)) machine.DeleteRecord(id);
         if (server is { } pid) Await(s_ending, () => !machine.IsAlive(pid) || IsServer(pid));
         else if (record is not null && !machine.IsAlive(record.Pid) && !IsServer(record.Pid)) machine.DeleteServerLog(record);
+    }
+
+    private bool IsUsable(int id) => control.TryGetInfo(id) is { State: not DeviceState.Dead };
+
+    /// <summary>What was stopped before it was started has been started since. By force a device may be there, dead, until its last user has closed it.</summary>
+    private void CheckIsGone(int id, DeviceInfo before)
+    {
+        if (control.TryGetInfo(id) is { State: not DeviceState.Dead } now && now.ServerFlags == before.ServerFlags && now.ServerPid == before.ServerPid)
+            throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} was not deleted: it was started at the same moment{Process(DeviceSummary.ServerOf(now))}: delete it again");
     }
 
     private static string Process(int? pid) => pid is null ? string.Empty : $" (process {pid})";

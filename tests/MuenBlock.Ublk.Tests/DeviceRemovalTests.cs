@@ -56,13 +56,54 @@ public sealed class DeviceRemovalTests : IDisposable
     }
 
     [Fact]
-    public void A_device_that_takes_the_id_meanwhile_is_not_deleted()
+    public void A_device_that_takes_the_id_meanwhile_is_not_deleted_nor_is_its_record()
     {
         _machine.Servers.Add(0);
-        _machine.At(100, () => _driver.Put(0, DeviceState.Live, pid: 555));
-        _machine.At(100, () => _machine.Alive.Remove(Server));
+        _machine.At(100, () =>
+        {
+            _driver.Put(0, DeviceState.Live, pid: 555);
+            _machine.Records[0] = DeviceRecordTests.Example(0, 555);
+            _machine.Alive.Remove(Server);
+        });
         _removal.Remove(0);
         Assert.Equal(555, _driver.Devices[0].ServerPid);
+        Assert.Equal(555, _machine.Records[0].Pid);
+        Assert.InRange(_machine.Milliseconds, 100, 200);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_device_that_is_being_added_is_left_to_whoever_adds_it(bool canTell)
+    {
+        if (!canTell) _driver.Features &= ~UblkFeatures.SafeStopDevice;
+        using ControlPlane control = _driver.OpenPlane();
+        _driver.Put(0, DeviceState.Dead, pid: Server);
+        _machine.Servers.Add(0);
+        ProgramException failure = Assert.Throws<ProgramException>(() => new DeviceRemoval(control, _machine).Remove(0));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.Contains("/dev/ublkb0 is being added at this moment (process 100)", failure.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(_driver.Sent, sent => sent.Operation is UblkCommands.TryStopDevice or UblkCommands.StopDevice);
+        Assert.Single(_machine.Records);
+    }
+
+    // There is no disk yet that could be stopped: the driver says so, and goes on as it was asked by whoever adds the device.
+    [Fact]
+    public void A_device_that_is_started_while_it_is_deleted_is_not_said_to_be_gone()
+    {
+        _driver.Put(0, DeviceState.Dead, pid: Server);
+        _driver.Answer = sent =>
+        {
+            if (sent.Operation != UblkCommands.TryStopDevice) return null;
+            _driver.Put(0, DeviceState.Live, pid: Server);
+            _machine.Servers.Add(0);
+            return -19;
+        };
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(0));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.Contains("/dev/ublkb0 was not deleted", failure.Message, StringComparison.Ordinal);
+        Assert.Equal(DeviceState.Live, _driver.Devices[0].State);
+        Assert.Single(_machine.Records);
     }
 
     [Fact]
