@@ -56,12 +56,13 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
         DeviceRecord? record = machine.TryLoadRecord(id);
         (QueueConnections connections, string found) = Identify(named, record, given, directory);
 
-        // Its siblings have lost the same server. One whose record is lost is found all the same.
+        // Its siblings have lost the same server, or a later one that died before it had taken over all of them. One whose record is lost is found all the same.
         var devices = new List<DeviceInfo> { named };
         foreach (int other in machine.Ids().Where(other => other != id))
         {
             if (control.TryGetInfo(other) is not { } info || !Ownership.IsOurs(info) || Ownership.Connection(info) != Ownership.Connection(named)) continue;
-            if (!DeviceSummary.Waits(info) && (info.State != DeviceState.Live || info.ServerPid != named.ServerPid)) continue;
+            bool losesServer = info.State == DeviceState.Live && (info.ServerPid == named.ServerPid || !IsServed(info));
+            if (!DeviceSummary.Waits(info) && !losesServer) continue;
             devices.Add(Await(other));
             record ??= machine.TryLoadRecord(other);
         }

@@ -111,6 +111,19 @@ public sealed class RecoveryPlanTests : IDisposable
     }
 
     [Fact]
+    public void A_device_that_a_server_had_taken_over_which_died_before_its_siblings_were_is_taken_over_with_them()
+    {
+        const int second = 101;
+        Put(1, DeviceState.Live, pid: second, device: 1);
+        _machine.At(500, () => Put(1, pid: second, device: 1));
+        Assert.Equal([0u, 1u], _plan.Of(0, [], null).Devices.Select(info => info.DeviceId));
+
+        Put(1, DeviceState.Live, pid: second, device: 1);
+        _machine.Alive.Add(second);
+        Assert.Equal([0u], _plan.Of(0, [], null).Devices.Select(info => info.DeviceId));
+    }
+
+    [Fact]
     public void A_server_whose_death_the_driver_never_notices_is_said()
     {
         Put(0, DeviceState.Live, pid: -1);
