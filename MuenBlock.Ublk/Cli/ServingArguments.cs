@@ -15,6 +15,7 @@ namespace MuenBlock.Ublk.Cli;
 /// </summary>
 internal sealed class ServingArguments
 {
+    private const string NoIoTimeout = "none"; // takes back what a predecessor was told
     private const double LeastIoTimeoutSeconds = 0.1; // a server may be kept from its CPU for so long by anything
 
     private static readonly Option<string> s_eventDirectory = CommonOptions.EventDirectoryOption();
@@ -27,8 +28,8 @@ internal sealed class ServingArguments
 
     private static readonly Option<string> s_ioTimeout = new("--io-timeout")
     {
-        Description = "Let I/O fail if the server has not answered for so long, until it answers again. Default: wait for ever.",
-        HelpName = "SECONDS",
+        Description = "Let I/O fail if the server has not answered for so long, until it answers again. Default, and none: wait for ever.",
+        HelpName = "SECONDS|none",
     };
 
     private static readonly Option<string> s_connectTimeout = new("--connect-timeout")
@@ -100,14 +101,16 @@ internal sealed class ServingArguments
         foreach (Option option in s_recorded) predecessor.Add(option);
         ParseResult before = predecessor.Parse((record?.Options ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries));
         bool usable = before.Errors.Count == 0;
+        string? ioTimeout = SourceOf(s_ioTimeout).GetValue(s_ioTimeout);
+        if (ioTimeout == NoIoTimeout) ioTimeout = null;
 
-        return new ServingArguments([.. s_recorded.Where(option => option != s_cpus).SelectMany(option => Tokens(SourceOf(option), option))])
+        return new ServingArguments([.. s_recorded.Where(option => option != s_cpus && (option != s_ioTimeout || ioTimeout is not null)).SelectMany(option => Tokens(SourceOf(option), option))])
         {
             EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory) ?? (Directory.Exists(record?.EventDirectory) ? record.EventDirectory : null)),
             Wait = CommonOptions.ParseWait(Value(s_wait)),
             Spin = CommonOptions.ParseSpin(Value(s_spin)),
             Cpus = CpuChoice.Parse(Value(s_cpus), hasQueues: true),
-            Patience = ParsePatience(SourceOf(s_ioTimeout).GetValue(s_ioTimeout), Value(s_stallWarning)),
+            Patience = ParsePatience(ioTimeout, Value(s_stallWarning)),
             Sandbox = CommonOptions.ParseSandbox(Value(s_sandbox)),
             LogLevel = CommonOptions.ParseLogLevel(Value(s_logLevel)),
             ConnectTimeout = CommonOptions.ParseSeconds("--connect-timeout", parsed.GetRequiredValue(s_connectTimeout)),

@@ -52,6 +52,17 @@ public sealed class ServingArgumentsTests
         Assert.Equal("--cpus auto", Assert.Single(Add("--conn 1:a:b:c --cpus auto")).Recorded);
     }
 
+    [Fact]
+    public void A_successor_keeps_the_time_out_unless_it_is_told_to_wait_for_ever()
+    {
+        const string before = "--io-timeout 5";
+        Assert.Equal(5_000, Recover(before).Patience.Fail);
+        Assert.Equal(7_000, Recover(before, "--io-timeout 7").Patience.Fail);
+        ServingArguments endless = Recover(before, "--io-timeout none");
+        Assert.Equal(long.MaxValue, endless.Patience.Fail);
+        Assert.Empty(endless.Recorded(endless.Cpus));
+    }
+
     private static IReadOnlyList<ServerOptions> Add(string arguments)
     {
         ParseResult parsed = Parse(AddCommand.Create([]), arguments);
