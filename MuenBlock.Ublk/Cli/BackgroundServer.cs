@@ -20,6 +20,7 @@ internal static partial class BackgroundServer
 
     private const uint FirstOther = 3; // after standard input, output and error
     private const uint LogMode = 0b110_110_110; // less the umask
+    private const int SignalStatus = 128; // a process that a signal ended has this and its number as its status
     private const int CloseOnExec = 4; // CLOSE_RANGE_CLOEXEC, linux/close_range.h
 
     // Ends the list of paths that the serving process prints. A path begins with a slash.
@@ -51,7 +52,20 @@ internal static partial class BackgroundServer
         }
 
         server.WaitForExit();
-        return server.ExitCode == 0 ? ExitCode.Internal : (ExitCode)server.ExitCode;
+        return CodeOf(server.ExitCode, server.Id, Console.Error);
+    }
+
+    /// <summary>What the end of a server means whose devices could not be used yet. One that found out by itself has said why; one that was ended has not.</summary>
+    /// <param name="status">Its exit status.</param>
+    /// <param name="pid">The process.</param>
+    /// <param name="errors">Where to say it then.</param>
+    internal static ExitCode CodeOf(int status, int pid, TextWriter errors)
+    {
+        if (status is > 0 and <= (int)ExitCode.Kernel) return (ExitCode)status;
+        string signal = status > SignalStatus ? $" (signal {status - SignalStatus})" : string.Empty;
+        errors.WriteLine(
+            $"{CommandLine.Program}: the serving process {pid} ended with status {status}{signal} before its devices could be used: its log ({DeviceRecord.ServerLog(pid)}, or --log-file) or the kernel's (dmesg) may say why; 'muenblock-ublk list' shows what it left");
+        return ExitCode.Internal;
     }
 
     /// <summary>Is the server: leaves the caller's session, and its terminal once the devices can be used.</summary>

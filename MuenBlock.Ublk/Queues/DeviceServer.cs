@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using MuenBlock.IoUring;
 using MuenBlock.Protocol;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
@@ -110,8 +111,16 @@ internal sealed partial class DeviceServer : IDisposable
         foreach (ConnectionString connection in connections)
         {
             var regions = ConnectionRegions.Open(connection, options.RegionDirectory, deadline, patience, files);
-            var thread = new ConnectionThread(regions, options.Serving, joined?[_lines.Count], _log, OnNews) { Grows = Grows, KnowsDisks = knowsDisks };
-            _lines.Add(new Line(regions, thread));
+            try
+            {
+                var thread = new ConnectionThread(regions, options.Serving, joined?[_lines.Count], _log, OnNews) { Grows = Grows, KnowsDisks = knowsDisks };
+                _lines.Add(new Line(regions, thread));
+            }
+            catch (RingException failure)
+            {
+                regions.Dispose();
+                throw new ProgramException(ExitCode.Environment, $"connection {connection.Id}: {failure.Message}", failure);
+            }
         }
 
         void OnNews()

@@ -38,6 +38,19 @@ public sealed class CommandLineTests
     }
 
     [Theory]
+    [InlineData(6, ExitCode.Busy, null)]
+    [InlineData(137, ExitCode.Internal, "process 77 ended with status 137 (signal 9) before its devices could be used: its log (/run/muenblock/server-77.log, or --log-file)")]
+    [InlineData(9, ExitCode.Internal, "with status 9 before")]
+    [InlineData(0, ExitCode.Internal, "with status 0 before")]
+    public void What_ended_a_server_that_could_not_say_so_itself_is_said_for_it(int status, ExitCode code, string? said)
+    {
+        using var errors = new StringWriter();
+        Assert.Equal(code, BackgroundServer.CodeOf(status, 77, errors));
+        Assert.Contains(said ?? string.Empty, errors.ToString(), StringComparison.Ordinal);
+        Assert.Equal(said is null ? 0 : 1, errors.ToString().Count(letter => letter == '\n'));
+    }
+
+    [Theory]
     [InlineData("--help", "features")]
     [InlineData("del --help", "--all")]
     [InlineData("recover --help", "--region-dir")]
