@@ -126,6 +126,13 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         for (int i = 0; i < _servers.Count; i++)
         {
             DeviceServer server = _servers[i];
+            if (server.Failure is not null)
+            {
+                // Another process can serve its devices, and needs its connection for that, however long the others go on here.
+                if (server.IsRecoverable) server.Leave();
+                continue;
+            }
+
             server.LookAtRegions();
             if (asksSizes) server.AskSizes();
             bool asked = server.TakeSizeAnswer(out bool complete);

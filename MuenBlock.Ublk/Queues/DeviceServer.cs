@@ -28,6 +28,7 @@ internal sealed partial class DeviceServer : IDisposable
     private readonly List<Line> _lines = [];
     private readonly List<BlockDevice> _devices = [];
     private bool _serving;
+    private bool _ended;
 
     private DeviceServer(ControlPlane control, ILogger log)
     {
@@ -71,6 +72,7 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>Looks whether the regions still have their size; to be called now and then.</summary>
     public void LookAtRegions()
     {
+        if (_ended) return;
         foreach (Line line in _lines) line.Thread.LookAtRegions();
     }
 
@@ -87,15 +89,21 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>Stops and deletes the devices that are still there, whoever uses them; but not one that waits for another server.</summary>
     public void Dispose()
     {
+        if (_ended) return;
         foreach (BlockDevice device in _devices) Remove(device);
         End();
     }
 
-    /// <summary>Lets go of the devices, which wait for another server from now on. No command is needed for that, so nothing can hold it up.</summary>
+    /// <summary>
+    /// Lets go of the connections and of the devices, which wait for another server from now on. No command is needed for that, so nothing can hold it up.
+    /// </summary>
     public void Leave()
     {
-        // Where every tag has been aborted the driver wants no server any more: the device was stopped, or another server is expected.
-        foreach (BlockDevice device in _devices.Where(device => !device.IsClosed)) LogLeft(_log, device.Path);
+        if (_ended) return;
+
+        // Where every tag has been aborted the driver wants no server any more: the device was stopped, or another server is expected. A thread that has
+        // failed has closed its queues without that.
+        foreach (BlockDevice device in _devices.Where(device => !device.IsClosed || (Failure is not null && !IsGone(device)))) LogLeft(_log, device.Path);
         End();
     }
 
@@ -160,6 +168,7 @@ internal sealed partial class DeviceServer : IDisposable
 
     private void End()
     {
+        _ended = true;
         Join();
         foreach (BlockDevice device in _devices) device.Close();
         foreach (Line line in _lines) line.Dispose();
