@@ -357,6 +357,7 @@ internal sealed partial class ConnectionThread
 
             _meter.Restart();
             _path.Restart(_signal.Sleeps, _signal.Wakes);
+            _owner._taken.Set();
         }
 
         private void Pin(IReadOnlyList<int> cpus)

@@ -26,6 +26,7 @@ internal sealed partial class ConnectionThread : IDisposable
     private readonly Action _news;
     private readonly WakeUp _control = new();
     private readonly ManualResetEventSlim _greeted = new();
+    private readonly ManualResetEventSlim _taken = new();
     private volatile bool _stopping;
     private volatile Assignment? _assignment;
     private volatile Exception? _failure;
@@ -83,8 +84,7 @@ internal sealed partial class ConnectionThread : IDisposable
     public IReadOnlyList<DeviceGeometry> Connect(long deadline)
     {
         bool greeted = _greeted.Wait((int)Math.Clamp(deadline - Environment.TickCount64, 0, int.MaxValue));
-        if (_failure is ProgramException) throw _failure;
-        if (_failure is not null) throw new ProgramException(ExitCode.Environment, $"connection {_regions.Name.Id}: {_failure.Message}", _failure);
+        ThrowFailure();
         if (!greeted)
         {
             throw new ProgramException(
@@ -93,6 +93,14 @@ internal sealed partial class ConnectionThread : IDisposable
         }
 
         return _devices;
+    }
+
+    /// <summary>Says what ended the thread before its time, if anything did.</summary>
+    /// <exception cref="ProgramException">That did.</exception>
+    public void ThrowFailure()
+    {
+        if (_failure is ProgramException) throw _failure;
+        if (_failure is not null) throw new ProgramException(ExitCode.Environment, $"connection {_regions.Name.Id}: {_failure.Message}", _failure);
     }
 
     /// <summary>Hands over the devices. From now on their tags are fetched, and the thread ends when all of them have ended.</summary>
@@ -105,6 +113,14 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         _assignment = new Assignment(layout, [.. queues], [.. sizes], bounce, cpus);
         _control.Signal();
+    }
+
+    /// <summary>Waits until the thread has taken what was handed over. Until then it may lack the memory, or the driver's file.</summary>
+    /// <exception cref="ProgramException">It has failed, and takes nothing.</exception>
+    public void AwaitTaken()
+    {
+        _taken.Wait();
+        ThrowFailure();
     }
 
     /// <summary>Ends the thread at once. For a connection that has no devices yet.</summary>
@@ -141,6 +157,7 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         _control.Dispose();
         _greeted.Dispose();
+        _taken.Dispose();
     }
 
     private void Run()
@@ -167,6 +184,7 @@ internal sealed partial class ConnectionThread : IDisposable
         finally
         {
             _greeted.Set();
+            _taken.Set();
             _news();
         }
     }

@@ -58,7 +58,10 @@ internal sealed partial class DeviceServer : IDisposable
         }
         catch
         {
+            // What the driver waited for in vain may be a thread that has failed: that is what went wrong.
+            Line? failed = server._lines.Find(static line => line.Thread.Failure is not null);
             server.GiveUp(takesOver);
+            failed?.Thread.ThrowFailure();
             throw;
         }
     }
@@ -275,10 +278,11 @@ internal sealed partial class DeviceServer : IDisposable
 
         if (_devices.Exists(device => device.SharesMemory)) ApplicationMemory = new ApplicationMemory(OnlyBuffer.Path, layout.SlotsEnd, OnlyBuffer.Length - layout.SlotsEnd);
 
-        // From here on nothing fails: either every queue has its thread, or none.
+        // Only then does anything wait for the driver, which would wait for a queue whose thread has failed.
         _serving = true;
         ulong[] sizes = [.. _devices.Select(device => device.Size)];
         for (int i = 0; i < _lines.Count; i++) _lines[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], sizes, _lines[i].Bounce, _lines[i].Cpus);
+        foreach (Line line in _lines) line.Thread.AwaitTaken();
     }
 
     /// <summary>What stands in for a buffer where the driver, which copies to and from it, cannot reach it.</summary>
@@ -307,13 +311,14 @@ internal sealed partial class DeviceServer : IDisposable
         try
         {
             // A thread that has failed ends no I/O any more, for which the driver would wait.
-            if (_serving && Failure is not null) Join();
+            bool failed = _serving && Failure is not null;
+            if (failed) Join();
             if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsStill(info, device.Mark, Environment.ProcessId) || DeviceSummary.Waits(info)) return;
 
             // Its tags were aborted without it being stopped: it waits, or is about to (QUIESCE_DEV).
             if (_serving && device.IsClosed && info.State != DeviceState.Dead) return;
             if (!device.IsClosed) device.Stop();
-            if (!_serving) device.Close();
+            if (!_serving || failed) device.Close();
             if (!device.AwaitClosed(s_closePatience)) LogNotClosed(_log, device.Path);
             device.Delete();
         }
