@@ -6,6 +6,7 @@ using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
+using Tmds.Linux;
 using static Tmds.Linux.LibC;
 
 namespace MuenBlock.Ublk.Cli;
@@ -18,6 +19,7 @@ internal static partial class BackgroundServer
 {
     private const string Variable = "MUENBLOCK_BACKGROUND_SERVER";
 
+    private const int StandardOutput = 1;
     private const uint FirstOther = 3; // after standard input, output and error
     private const uint LogMode = 0b110_110_110; // less the umask
     private const int SignalStatus = 128; // a process that a signal ended has this and its number as its status
@@ -87,7 +89,8 @@ internal static partial class BackgroundServer
         ExitCode code = ExitCode.Internal;
         try
         {
-            code = server.Run(signals, () =>
+            // Who started this process and has gone, such as by Ctrl-C, which does not reach this session, wants nothing any more.
+            code = server.Run(signals, () => signals.Received || !HasReader(StandardOutput), () =>
             {
                 ready = true;
                 Detach(file);
@@ -100,6 +103,15 @@ internal static partial class BackgroundServer
             bool done = ready ? code == ExitCode.Success && !server.HasLeft : logFile is null;
             if (done && DeviceRecord.IsServerLog(path)) File.Delete(path);
         }
+    }
+
+    /// <summary>Whether what is written to a file is still read by somebody; also if it is no pipe.</summary>
+    /// <param name="descriptor">The file.</param>
+    internal static unsafe bool HasReader(int descriptor)
+    {
+        // Asked for nothing, poll(2) still tells of a pipe without a reader.
+        var file = new pollfd { fd = descriptor };
+        return poll(&file, 1, 0) <= 0 || (file.revents & POLLERR) == 0;
     }
 
     /// <summary>Opens a log, and makes it if it is missing.</summary>

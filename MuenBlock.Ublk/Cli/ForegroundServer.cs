@@ -40,7 +40,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     {
         using ILoggerFactory factory = LineLog.ToStandardError(serving.LogLevel);
         using var signals = new TerminationSignals();
-        return new ForegroundServer(prepare(), factory.CreateLogger("serve"), logFile: null, serving.Sandbox).Run(signals, static () => { });
+        return new ForegroundServer(prepare(), factory.CreateLogger("serve"), logFile: null, serving.Sandbox).Run(signals, () => signals.Received, static () => { });
     }
 
     /// <summary>
@@ -48,8 +48,9 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     /// first leaves them to another server, if they outlive this one.
     /// </summary>
     /// <param name="signals">The signals.</param>
+    /// <param name="giveUp">Whether to wait for servers no longer, as nobody wants their devices any more.</param>
     /// <param name="ready">Called once, when the devices can be used and their paths were printed.</param>
-    public ExitCode Run(TerminationSignals signals, Action ready)
+    public ExitCode Run(TerminationSignals signals, Func<bool> giveUp, Action ready)
     {
         // What was taken over has users: a failure on the way must not take it from them.
         End end = connections.Any(options => options.Waiting.Count > 0) ? End.Leave : End.Remove;
@@ -60,10 +61,12 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             ControlPlane.Open(log).Dispose();
             ReclaimSafety.Prepare(log, OomScore);
             var files = new RegionFiles(log);
-            foreach (ServerOptions options in connections)
+
+            // As soon as a device is there somebody may use it: no server may turn out to be missing after that, which would take it away again.
+            foreach (ServerOptions options in connections) _servers.Add(DeviceServer.Connect(options, files, log, signals.Interrupt, giveUp));
+            foreach ((DeviceServer server, ServerOptions options) in _servers.Zip(connections))
             {
-                DeviceServer server = DeviceServer.Start(options, files, log, signals.Interrupt);
-                _servers.Add(server);
+                server.Begin(options);
                 foreach (BlockDevice device in server.Devices) Save(options, server, device);
             }
 

@@ -7,7 +7,7 @@ namespace MuenBlock.Ublk.Queues;
 /// <summary>The three regions of a connection, as a client maps them: it only reads the response channel.</summary>
 internal sealed class ConnectionRegions : IDisposable
 {
-    private const int LookMilliseconds = 20; // how often a missing region is looked for
+    private const int LookMilliseconds = 20; // how often a missing region is looked for, and whether to go on
 
     private ConnectionRegions(ConnectionString name, Region request, Region response, Region buffer)
     {
@@ -39,19 +39,20 @@ internal sealed class ConnectionRegions : IDisposable
     /// <param name="deadline">Until when missing ones are waited for, in <see cref="Environment.TickCount64"/>'s milliseconds.</param>
     /// <param name="patience">How long another client, which is about to end, is waited for.</param>
     /// <param name="files">The regions of all connections.</param>
-    /// <exception cref="ProgramException">They cannot be used, or another client uses them.</exception>
-    public static ConnectionRegions Open(ConnectionString name, string directory, long deadline, TimeSpan patience, RegionFiles files)
+    /// <param name="giveUp">Whether to wait no longer; asked again and again.</param>
+    /// <exception cref="ProgramException">They cannot be used, or another client uses them, or they were given up.</exception>
+    public static ConnectionRegions Open(ConnectionString name, string directory, long deadline, TimeSpan patience, RegionFiles files, Func<bool> giveUp)
     {
         foreach (string region in (string[])[name.Request, name.Response, name.Buffer])
         {
-            while (!Path.Exists(Path.Combine(directory, region)) && Environment.TickCount64 < deadline) Thread.Sleep(LookMilliseconds);
+            while (!Path.Exists(Path.Combine(directory, region)) && Environment.TickCount64 < deadline) Pause($"region {region}", giveUp);
         }
 
         var opened = new Stack<Region>();
         try
         {
             opened.Push(files.Add(Region.Open(directory, name.Request, writable: true, ConnectionString.MinimumChannelSize)));
-            if (!TryLock(opened.Peek(), patience))
+            if (!TryLock(name.Id, opened.Peek(), patience, giveUp))
                 throw new ProgramException(ExitCode.Busy, $"connection {name.Id} is used by another client: delete its devices first ('muenblock-ublk list' shows them), or use other regions");
             opened.Push(files.Add(Region.Open(directory, name.Response, writable: false, ConnectionString.MinimumChannelSize)));
             opened.Push(files.Add(Region.Open(directory, name.Buffer, writable: true, Region.PageSize)));
@@ -65,13 +66,19 @@ internal sealed class ConnectionRegions : IDisposable
         }
     }
 
-    private static bool TryLock(Region region, TimeSpan patience)
+    private static void Pause(string awaited, Func<bool> giveUp)
+    {
+        if (giveUp()) throw new ProgramException(ExitCode.Busy, $"asked to end while the {awaited} was waited for");
+        Thread.Sleep(LookMilliseconds);
+    }
+
+    private static bool TryLock(uint id, Region region, TimeSpan patience, Func<bool> giveUp)
     {
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
         while (!PosixFile.TryLock(region.File))
         {
             if (Environment.TickCount64 >= end) return false;
-            Thread.Sleep(LookMilliseconds);
+            Pause($"end of the client before, on connection {id},", giveUp);
         }
 
         return true;

@@ -18,6 +18,8 @@ internal sealed partial class ConnectionThread : IDisposable
 {
     private const ulong ControlCompletion = PeerSignal<Response, Request>.BeatCompletion - 1;
 
+    private const int GiveUpMilliseconds = 20; // how soon whoever asks this program to end is heard
+
     private readonly ConnectionRegions _regions;
     private readonly ConnectionOptions _options;
     private readonly JoinedSessions.Member? _joined;
@@ -79,13 +81,19 @@ internal sealed partial class ConnectionThread : IDisposable
 
     /// <summary>Waits until the server has told what it has.</summary>
     /// <param name="deadline">Until when, in <see cref="Environment.TickCount64"/>'s milliseconds.</param>
+    /// <param name="giveUp">Whether to wait no longer; asked again and again.</param>
     /// <returns>The devices; the index is the id on the connection.</returns>
-    /// <exception cref="ProgramException">No server answered, or none that can be used.</exception>
-    public IReadOnlyList<DeviceGeometry> Connect(long deadline)
+    /// <exception cref="ProgramException">No server answered, or none that can be used, or it was given up.</exception>
+    public IReadOnlyList<DeviceGeometry> Connect(long deadline, Func<bool> giveUp)
     {
-        bool greeted = _greeted.Wait((int)Math.Clamp(deadline - Environment.TickCount64, 0, int.MaxValue));
+        while (!_greeted.Wait(GiveUpMilliseconds))
+        {
+            if (giveUp()) throw new ProgramException(ExitCode.Busy, $"asked to end while the server of connection {_regions.Name.Id} was waited for");
+            if (Environment.TickCount64 >= deadline) break;
+        }
+
         ThrowFailure();
-        if (!greeted)
+        if (!_greeted.IsSet)
         {
             throw new ProgramException(
                 ExitCode.Peer,

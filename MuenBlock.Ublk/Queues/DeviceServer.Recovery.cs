@@ -14,10 +14,10 @@ internal sealed partial class DeviceServer
 {
     private const int SectorShift = 9;
 
-    private void TakeOver(ServerOptions options, DeviceGeometry[] geometries)
+    private void TakeOver(ServerOptions options)
     {
         var sizes = new ulong[options.Waiting.Count];
-        for (int i = 0; i < sizes.Length; i++) sizes[i] = CheckAgainst(options.Waiting[i], geometries, options.AcceptsOtherDisks);
+        for (int i = 0; i < sizes.Length; i++) sizes[i] = CheckAgainst(options.Waiting[i], _geometries, options.AcceptsOtherDisks);
         DeviceInfo first = options.Waiting[0];
         if (options.Waiting.Any(info => info.QueueDepth != first.QueueDepth || info.LargestIoBytes != first.LargestIoBytes))
             throw new ProgramException(ExitCode.Resource, $"the devices that wait on {options.Connections.Name} were not added together: delete some of them ('muenblock-ublk list' shows them)");

@@ -27,6 +27,7 @@ internal sealed partial class DeviceServer : IDisposable
     private readonly ILogger _log;
     private readonly List<Line> _lines = [];
     private readonly List<BlockDevice> _devices = [];
+    private DeviceGeometry[] _geometries = [];
     private bool _serving;
     private bool _ended;
 
@@ -39,28 +40,50 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>The devices, in the order of their ids on the connection.</summary>
     public IReadOnlyList<BlockDevice> Devices => _devices;
 
-    /// <summary>Connects to the servers, and makes a block device of each of their devices or takes over those that wait. When it returns they can be used.</summary>
+    /// <summary>Connects to the servers and greets them. Nothing is made of their devices yet.</summary>
     /// <param name="options">What to do.</param>
     /// <param name="files">The regions of all connections.</param>
     /// <param name="log">Where to say how.</param>
     /// <param name="news">Called on another thread when a connection has ended, or has something for <see cref="LookAtSizes"/>.</param>
-    /// <exception cref="ProgramException">It could not be done. Nothing that was added is left behind; what waited goes on waiting.</exception>
-    public static DeviceServer Start(ServerOptions options, RegionFiles files, ILogger log, Action news)
+    /// <param name="giveUp">Whether to wait no longer; asked again and again.</param>
+    /// <exception cref="ProgramException">It could not be done.</exception>
+    public static DeviceServer Connect(ServerOptions options, RegionFiles files, ILogger log, Action news, Func<bool> giveUp)
     {
-        bool takesOver = options.Waiting.Count > 0;
         long deadline = Environment.TickCount64 + (long)options.ConnectTimeout.TotalMilliseconds;
         var server = new DeviceServer(ControlPlane.Open(log), log);
         try
         {
-            server.Open(options, files, deadline, takesOver ? s_successorPatience : TimeSpan.Zero, news);
-            server.Begin(options, deadline);
+            server.Open(options, files, deadline, options.Waiting.Count > 0 ? s_successorPatience : TimeSpan.Zero, news, giveUp);
+            server.Greet(options, deadline, giveUp);
             return server;
         }
         catch
         {
+            server.End();
+            throw;
+        }
+    }
+
+    /// <summary>Makes a block device of each of the servers' devices, or takes over those that wait. When it returns they can be used.</summary>
+    /// <param name="options">What to do.</param>
+    /// <exception cref="ProgramException">
+    /// It could not be done, and this has ended. What was added is gone, unless it was started and then lost the thread of a connection, for which it
+    /// waits; what waited goes on waiting.
+    /// </exception>
+    public void Begin(ServerOptions options)
+    {
+        bool takesOver = options.Waiting.Count > 0;
+        try
+        {
+            if (takesOver) TakeOver(options);
+            else AddDevices(options);
+        }
+        catch
+        {
             // What the driver waited for in vain may be a thread that has failed: that is what went wrong.
-            Line? failed = server._lines.Find(static line => line.Thread.Failure is not null);
-            server.GiveUp(takesOver);
+            Line? failed = _lines.Find(static line => line.Thread.Failure is not null);
+            if (takesOver) Leave();
+            else Dispose();
             failed?.Thread.ThrowFailure();
             throw;
         }
@@ -114,14 +137,14 @@ internal sealed partial class DeviceServer : IDisposable
     /// <param name="device">One of the devices, after <see cref="Dispose"/> or <see cref="Leave"/>.</param>
     public static bool IsGone(BlockDevice device) => !DeviceDirectory.Ids().Contains(device.Id);
 
-    private void Open(ServerOptions options, RegionFiles files, long deadline, TimeSpan patience, Action news)
+    private void Open(ServerOptions options, RegionFiles files, long deadline, TimeSpan patience, Action news, Func<bool> giveUp)
     {
         IReadOnlyList<ConnectionString> connections = options.Connections.Members;
         JoinedSessions? joined = connections.Count > 1 ? new JoinedSessions([.. connections.Select(connection => connection.Id)]) : null;
         bool knowsDisks = options.Waiting.Any(info => DeviceRecord.TryLoad((int)info.DeviceId) is { DiskNumber: not 0 });
         foreach (ConnectionString connection in connections)
         {
-            var regions = ConnectionRegions.Open(connection, options.RegionDirectory, deadline, patience, files);
+            var regions = ConnectionRegions.Open(connection, options.RegionDirectory, deadline, patience, files, giveUp);
             try
             {
                 var thread = new ConnectionThread(regions, options.Serving, joined?[_lines.Count], _log, OnNews) { Grows = Grows, KnowsDisks = knowsDisks };
@@ -142,19 +165,11 @@ internal sealed partial class DeviceServer : IDisposable
         }
     }
 
-    private void Begin(ServerOptions options, long deadline)
+    private void Greet(ServerOptions options, long deadline, Func<bool> giveUp)
     {
         if (options.Waiting.Count == 0) RefuseBesideWaiting(_control, options);
         foreach (Line line in _lines) line.Thread.Begin();
-        DeviceGeometry[] geometries = JoinedDevices.Meet([.. _lines.Select(line => (line.Regions.Name.Id, line.Thread.Connect(deadline)))]);
-        if (options.Waiting.Count > 0) TakeOver(options, geometries);
-        else AddDevices(options, geometries);
-    }
-
-    private void GiveUp(bool takesOver)
-    {
-        if (takesOver) Leave();
-        else Dispose();
+        _geometries = JoinedDevices.Meet([.. _lines.Select(line => (line.Regions.Name.Id, line.Thread.Connect(deadline, giveUp)))]);
     }
 
     private void Stop()
@@ -205,10 +220,10 @@ internal sealed partial class DeviceServer : IDisposable
         return record.RegionDirectory == options.RegionDirectory && recorded.ShareRegions(options.Connections) ? certainly : null;
     }
 
-    private void AddDevices(ServerOptions options, DeviceGeometry[] geometries)
+    private void AddDevices(ServerOptions options)
     {
         (byte Device, DeviceGeometry Geometry)[] present =
-            [.. geometries.Select((geometry, device) => ((byte)device, geometry)).Where(pair => pair.geometry.Blocks != 0)];
+            [.. _geometries.Select((geometry, device) => ((byte)device, geometry)).Where(pair => pair.geometry.Blocks != 0)];
         if (present.Length == 0) throw new ProgramException(ExitCode.Peer, $"{options.Connections.Name}: the server exports no device with any blocks");
 
         Region? shared = SharedBuffer(options);

@@ -1,0 +1,102 @@
+using System.IO.Pipes;
+using Microsoft.Extensions.Logging.Abstractions;
+using MuenBlock.Protocol;
+using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
+using MuenBlock.Protocol.Signals;
+using MuenBlock.Ublk.Cli;
+using MuenBlock.Ublk.Queues;
+using MuenBlock.Ublk.Session;
+
+namespace MuenBlock.Ublk.Tests;
+
+/// <summary>A connection before its devices are served: it can be given up at any time, and whatever fails is told.</summary>
+public sealed class ConnectionTests : IDisposable
+{
+    private const long Never = long.MaxValue;
+
+    private static readonly ConnectionString s_name = ConnectionString.Parse("1:request:response:buffer");
+
+    private readonly string _directory = Directory.CreateTempSubdirectory("muenblock-").FullName;
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Fact]
+    public void Regions_that_are_missing_are_waited_for_until_that_is_given_up() => IsGivenUp(() => Open(Never, TimeSpan.Zero));
+
+    [Fact]
+    public void Another_client_that_is_about_to_end_is_waited_for_until_that_is_given_up()
+    {
+        MakeRegions();
+        using ConnectionRegions first = Open(0, TimeSpan.Zero);
+        IsGivenUp(() => Open(0, TimeSpan.MaxValue));
+    }
+
+    [Fact]
+    public void A_server_is_waited_for_until_that_is_given_up() => WithThread(thread => IsGivenUp(() => thread.Connect(Never, static () => true)));
+
+    // Here the list of devices is wrong; else it may be memory that is missing, or a file that the ring does not take.
+    [Fact]
+    public void A_thread_that_fails_to_take_its_devices_says_so_to_whoever_hands_them_over() => WithThread(thread =>
+    {
+        var layout = BufferLayout.Cut(1 << 20, 1, 60, ulong.MaxValue, mergesByBytes: false, null, null);
+        thread.Assign(layout, [], [], bounce: null, []);
+        ProgramException failure = Assert.Throws<ProgramException>(thread.AwaitTaken);
+        Assert.Equal(ExitCode.Environment, failure.ExitCode);
+        Assert.StartsWith("connection 1: ", failure.Message, StringComparison.Ordinal);
+        Assert.Same(thread.Failure, failure.InnerException);
+    });
+
+    [Fact]
+    public void Who_started_a_server_and_has_gone_is_missed()
+    {
+        using var output = new AnonymousPipeServerStream(PipeDirection.Out);
+        int descriptor = (int)output.SafePipeHandle.DangerousGetHandle();
+        Assert.True(BackgroundServer.HasReader(descriptor));
+        output.DisposeLocalCopyOfClientHandle();
+        Assert.False(BackgroundServer.HasReader(descriptor));
+
+        // A file, and what is no file at all, have nobody who could go.
+        using FileStream file = File.Create(Path.Combine(_directory, "file"));
+        Assert.True(BackgroundServer.HasReader((int)file.SafeFileHandle.DangerousGetHandle()));
+        Assert.True(BackgroundServer.HasReader(-1));
+    }
+
+    private static void IsGivenUp(Action wait)
+    {
+        ProgramException failure = Assert.Throws<ProgramException>(wait);
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.StartsWith("asked to end while ", failure.Message, StringComparison.Ordinal);
+    }
+
+    private ConnectionRegions Open(long deadline, TimeSpan patience) =>
+        ConnectionRegions.Open(s_name, _directory, deadline, patience, new RegionFiles(NullLogger.Instance), static () => true);
+
+    private void MakeRegions()
+    {
+        foreach (string name in new[] { s_name.Request, s_name.Response, s_name.Buffer })
+        {
+            using FileStream file = File.Create(Path.Combine(_directory, name));
+            file.SetLength(1 << 20);
+        }
+    }
+
+    private void WithThread(Action<ConnectionThread> test)
+    {
+        MakeRegions();
+        using ConnectionRegions regions = Open(0, TimeSpan.Zero);
+        var options = new ConnectionOptions(OffsetUnit.Sectors, WaitMode.Auto, TimeSpan.Zero, Patience.Endless);
+        using var thread = new ConnectionThread(regions, options, joined: null, NullLogger.Instance, static () => { }) { Grows = true, KnowsDisks = false };
+        thread.Begin();
+        try
+        {
+            test(thread);
+        }
+        finally
+        {
+            thread.Stop();
+            thread.Join();
+        }
+    }
+}
