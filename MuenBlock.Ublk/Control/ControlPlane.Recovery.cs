@@ -37,7 +37,7 @@ internal sealed partial class ControlPlane
     /// <param name="pid">The new serving process, which opened the character device.</param>
     public void EndRecovery(int id, int pid) => Run(UblkCommands.EndUserRecovery, id, [], (ulong)pid, LongDeadline);
 
-    /// <summary>Lets a device wait for another server (QUIESCE_DEV): its server gets no more I/O and is told by its tags, which are aborted.</summary>
+    /// <summary>Lets a device wait for another server (QUIESCE_DEV): its server gets no more I/O and is told by those of its tags that are not in use, which are aborted.</summary>
     /// <param name="id">The device, added with <see cref="UblkFeatures.Quiesce"/>.</param>
     /// <param name="patience">How long to wait for a tag that is not in use.</param>
     /// <returns>False if all of them stayed in use.</returns>

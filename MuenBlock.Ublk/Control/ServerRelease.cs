@@ -4,7 +4,7 @@ namespace MuenBlock.Ublk.Control;
 
 /// <summary>
 /// Takes all devices of a serving process out of its hands, so that another program can serve them. The driver is asked for it
-/// (QUIESCE_DEV): what the server has it still answers, new I/O waits, and the process ends with its last tag. Where the driver cannot
+/// (QUIESCE_DEV): what the server has it still answers, new I/O waits, and the process ends with its last answer. Where the driver cannot
 /// (it cannot with tags that come in batches, see BlockDevice), or the server does not end in time, it is killed; then what it had is issued again. Nobody who uses the devices sees an error.
 /// </summary>
 /// <param name="control">The driver.</param>

@@ -56,6 +56,7 @@ internal sealed partial class ConnectionThread
         private BufferLayout? _layout;
         private int _depth = 1;
         private int _open;
+        private int _ending;
         private bool _assigned;
         private bool _lost;
         private bool _looked;
@@ -125,6 +126,9 @@ internal sealed partial class ConnectionThread
                 if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
                 else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(!_lost && _session.ExpectsAnswer, few, UntilDeadline(), atOnce);
             }
+
+            // What was answered last is not issued again.
+            if (_ring.Queued > 0) _ = _ring.Enter();
         }
 
         public unsafe void End()
@@ -137,8 +141,10 @@ internal sealed partial class ConnectionThread
             if (_assigned) LogPath(_log, _id, _path.Describe(_signal.Sleeps, _signal.Wakes, _ios));
         }
 
-        // Looked at before sleeping as well: after the last tag nothing may be left to come that would end the sleep.
-        private bool Ended => _owner._stopping || (_assigned && _open == 0);
+        // Looked at before sleeping as well: after the last tag nothing may be left to come that would end the sleep. A device that is taken from this
+        // server (QUIESCE_DEV) loses the tags that are not in use at that moment, one in each queue at least. Of the others nothing more is heard once they
+        // are committed: the end of the ring ends them.
+        private bool Ended => _owner._stopping || (_assigned && (_open == 0 || (_ending == _open && _session.Count == 0)));
 
         private bool CollectCompletions()
         {
@@ -218,7 +224,16 @@ internal sealed partial class ConnectionThread
             DeviceQueue queue = _queues[index];
             if (result != UblkLimits.ResultReady)
             {
-                if (result != UblkLimits.ResultAborted) LogFetchFailed(_log, _id, queue.Id, PosixFile.Describe(-result));
+                if (result != UblkLimits.ResultAborted)
+                {
+                    LogFetchFailed(_log, _id, queue.Id, PosixFile.Describe(-result));
+                }
+                else if (!queue.IsEnding)
+                {
+                    queue.IsEnding = true;
+                    _ending++;
+                }
+
                 queue.Aborted++;
                 if (queue.Ended) Close(queue);
                 return;
@@ -373,6 +388,7 @@ internal sealed partial class ConnectionThread
             queue.Batch?.Dispose();
             queue.Dispose();
             _open--;
+            if (queue.IsEnding) _ending--;
         }
 
         private long UntilDeadline()

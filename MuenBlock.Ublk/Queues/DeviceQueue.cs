@@ -53,6 +53,9 @@ internal sealed unsafe class DeviceQueue : IDisposable
     /// <summary>Tags that the driver will not use again because the device ends.</summary>
     public int Aborted { get; set; }
 
+    /// <summary>Whether the driver gives no more requests, as the device ends or is to have another server: it has aborted a tag.</summary>
+    public bool IsEnding { get; set; }
+
     /// <summary>Whether the driver was told of every tag.</summary>
     public bool Ended => Batch?.Ended ?? Aborted == Depth;
 

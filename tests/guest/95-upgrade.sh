@@ -29,6 +29,27 @@ io_goes_on_without_an_error_over_3_upgrades_of_the_client() {
     refused 7 'there is no /dev/ublkb7' muenblock-ublk upgrade 7
 }
 
+# The driver tells it of the tags that are idle when the device is taken from it, and of no other.
+a_server_with_io_under_way_answers_that_and_ends_by_itself() {
+    local load
+    modprobe dm-delay
+    dmsetup create slow --table "0 65536 delay $DISK 0 300"
+    start_backend --conn $CONN --device /dev/mapper/slow:1
+    add --conn $CONN
+    fio --name=load --filename=/dev/ublkb0 --direct=1 --ioengine=io_uring --rw=randrw --bs=4k --iodepth=8 --size=16M --number_ios=200 --output=fio.out &
+    load=$!
+    wait_for 20 grep -qvE "^ *0 +0$" /sys/block/ublkb0/inflight
+    timeout 60 muenblock-ublk upgrade 0
+    kill -0 $load || fail 'fio had ended before'
+
+    # One that is killed does not get to say this.
+    grep 'connection 1: ended after' "$CLIENT_LOG"
+    wait $load
+    not grep -E ' (error|fatal) ' "$CLIENT_LOG"
+    leave_nothing
+    dmsetup remove slow
+}
+
 # A backend that does not answer keeps the server from ending by itself.
 an_upgrade_replaces_a_server_whose_io_does_not_end() {
     random_file payload 4096
