@@ -47,7 +47,6 @@ internal static class ControlErrors
         new(UblkCommands.RegisterBuffer, ENOMEM, ExitCode.Environment, "the kernel cannot pin the buffer", "free memory, or use a smaller buffer"),
         new(UblkCommands.RegisterBuffer, EFAULT, ExitCode.Resource, "the buffer is not ordinary memory, which could be pinned", "use regions on a tmpfs (--region-dir)"),
         new(UblkCommands.RegisterBuffer, EINVAL, ExitCode.Resource, "the buffer is no whole number of pages, or larger than 4 GiB", "use a buffer of another size"),
-        new(UblkCommands.UnregisterBuffer, ENOENT, ExitCode.NotFound, "no such buffer is registered", "it may have been unregistered before"),
 
         // A user's own device belongs to that user; whoever may not open its character device may not command it.
         new(null, EACCES, ExitCode.Environment, "not permitted", "run as root, in a container with CAP_SYS_ADMIN"),
@@ -143,7 +142,6 @@ internal static class ControlErrors
         UblkCommands.QuiesceDevice => "quiesce",
         UblkCommands.UpdateSize => "change the size of",
         UblkCommands.RegisterBuffer => "register a buffer with",
-        UblkCommands.UnregisterBuffer => "unregister a buffer of",
         _ => "command",
     };
 

@@ -135,9 +135,10 @@ internal sealed partial class ControlPlane : IDisposable
     public void Start(int id, int pid) => Run(UblkCommands.StartDevice, id, [], (ulong)pid, LongDeadline);
 
     /// <summary>
-    /// Ends a block device, whoever uses it (STOP_DEV): what is cached is written, I/O under way completes, then every tag is
-    /// aborted. Nothing happens if there is no such device. Where tags come in batches, the driver does not abort the command that tells of them at the
-    /// moment at which it is about to complete it (ublk_batch_cancel_cmd): to stop it again does that, and harms nothing.
+    /// Ends a block device, whoever uses it (STOP_DEV): I/O under way completes, then every tag is aborted. What is cached is written before, but not of a
+    /// device that outlives its server: the driver lets all of its new I/O fail (force_abort). Nothing happens if there is no such device. Where tags come
+    /// in batches, the driver does not abort the command that tells of them at the moment at which it is about to complete it (ublk_batch_cancel_cmd): to
+    /// stop it again does that, and harms nothing.
     /// </summary>
     /// <param name="id">The device.</param>
     public void Stop(int id)

@@ -68,9 +68,6 @@ internal static class UblkCommands
     /// <summary>Registers a <see cref="SharedBufferRegistration"/>; the result is its index. Since 7.1.</summary>
     public const uint RegisterBuffer = ControlReadWrite | 0x18;
 
-    /// <summary>Unregisters what has the index in the argument. Since 7.1.</summary>
-    public const uint UnregisterBuffer = ControlReadWrite | 0x19;
-
     /// <summary>Offers a tag to the driver for the first time.</summary>
     public const uint FetchRequest = QueueReadWrite | 0x20;
 
@@ -107,7 +104,6 @@ internal static class UblkCommands
         QuiesceDevice => "QUIESCE_DEV",
         TryStopDevice => "TRY_STOP_DEV",
         RegisterBuffer => "REG_BUF",
-        UnregisterBuffer => "UNREG_BUF",
         _ => $"command 0x{command:x8}",
     };
 }

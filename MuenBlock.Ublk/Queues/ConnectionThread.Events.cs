@@ -75,7 +75,12 @@ internal sealed partial class ConnectionThread
         }
 
         void ISessionEvents.Stalled(in InFlight io, long milliseconds) =>
-            _stalls.Begun(io.Kind, io.Device, io.Offset, io.Length, io.Tag, milliseconds, io.Sent ? "the server has not answered" : "there is no server to send it to");
+            _stalls.Begun(io.Kind, io.Device, io.Offset, io.Length, io.Tag, milliseconds, DescribeAwaited(io));
+
+        private static string DescribeAwaited(in InFlight io) =>
+            io.Held ? "it is held until another has ended with which the server would merge it wrongly"
+            : io.Sent ? "the server has not answered"
+            : "no server takes I/O yet";
 
         void ISessionEvents.StallEnded(in InFlight io, long milliseconds, int result) =>
             _stalls.Ended(io.Kind, io.Device, io.Tag, milliseconds, result < 0 ? -result : 0);

@@ -12,7 +12,7 @@ public sealed class ControlErrorsTests : IDisposable
         UblkCommands.GetQueueAffinity, UblkCommands.GetDeviceInfo, UblkCommands.AddDevice, UblkCommands.DeleteDevice, UblkCommands.StartDevice,
         UblkCommands.StopDevice, UblkCommands.SetParameters, UblkCommands.GetParameters, UblkCommands.StartUserRecovery, UblkCommands.EndUserRecovery,
         UblkCommands.GetDeviceInfo2, UblkCommands.GetFeatures, UblkCommands.DeleteDeviceAsync, UblkCommands.UpdateSize, UblkCommands.QuiesceDevice,
-        UblkCommands.TryStopDevice, UblkCommands.RegisterBuffer, UblkCommands.UnregisterBuffer,
+        UblkCommands.TryStopDevice, UblkCommands.RegisterBuffer,
     ];
 
     private readonly FakeSystem _files = new();
@@ -49,7 +49,6 @@ public sealed class ControlErrorsTests : IDisposable
     [InlineData(UblkCommands.UpdateSize, 524, ExitCode.Environment, "this kernel cannot do that")]
     [InlineData(UblkCommands.RegisterBuffer, 14, ExitCode.Resource, "use regions on a tmpfs")]
     [InlineData(UblkCommands.RegisterBuffer, 22, ExitCode.Resource, "larger than 4 GiB")]
-    [InlineData(UblkCommands.UnregisterBuffer, 2, ExitCode.NotFound, "no such buffer is registered")]
     [InlineData(UblkCommands.StartDevice, 5, ExitCode.Kernel, "START_DEV failed with error 5 (Input/output error): the kernel's log (dmesg) may say why")]
     public void A_failure_has_a_cause_and_a_remedy(uint command, int errno, ExitCode code, string phrase)
     {

@@ -156,7 +156,6 @@ static void constants(void)
 	VALUE("UblkCommands.QuiesceDevice", UBLK_U_CMD_QUIESCE_DEV);
 	VALUE("UblkCommands.TryStopDevice", UBLK_U_CMD_TRY_STOP_DEV);
 	VALUE("UblkCommands.RegisterBuffer", UBLK_U_CMD_REG_BUF);
-	VALUE("UblkCommands.UnregisterBuffer", UBLK_U_CMD_UNREG_BUF);
 	VALUE("UblkCommands.FetchRequest", UBLK_U_IO_FETCH_REQ);
 	VALUE("UblkCommands.CommitAndFetchRequest", UBLK_U_IO_COMMIT_AND_FETCH_REQ);
 	VALUE("UblkCommands.PrepareBatch", UBLK_U_IO_PREP_IO_CMDS);
