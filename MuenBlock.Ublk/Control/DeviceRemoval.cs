@@ -41,7 +41,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         DeviceRecord? record = machine.TryLoadRecord(id);
 
         // One that was stopped bears no process's number. To stop what is being made would make that fail, or do nothing.
-        if (!force && info.State == DeviceState.Dead && server is not null && machine.HasServer(id))
+        if (!force && info.State == DeviceState.Dead && server is { } adding && machine.HasServer(id) && !machine.IsEnding(adding))
             throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is being added at this moment{Process(server)}: delete it when that has ended");
         if (force) StopByForce(id, server);
         else StopUnlessUsed(id, server);

@@ -87,6 +87,18 @@ public sealed class DeviceRemovalTests : IDisposable
         Assert.Single(_machine.Records);
     }
 
+    [Fact]
+    public void A_device_whose_add_was_killed_at_this_moment_is_deleted()
+    {
+        _driver.Put(0, DeviceState.Dead, pid: Server);
+        _driver.Answer = sent => sent.Operation == UblkCommands.TryStopDevice ? -19 : null;
+        _machine.Alive.Clear();
+        _machine.Servers.Add(0);
+        _machine.At(100, () => _machine.Servers.Clear());
+        _removal.Remove(0);
+        Assert.Empty(_driver.Devices);
+    }
+
     // There is no disk yet that could be stopped: the driver says so, and goes on as it was asked by whoever adds the device.
     [Fact]
     public void A_device_that_is_started_while_it_is_deleted_is_not_said_to_be_gone()
