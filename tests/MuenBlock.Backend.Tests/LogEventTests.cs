@@ -1,28 +1,12 @@
-using System.Reflection;
-using Microsoft.Extensions.Logging;
 using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Tests.Shared;
 using Xunit;
 
 namespace MuenBlock.Backend.Tests;
 
 public sealed class LogEventTests
 {
-    private const BindingFlags Declared = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static | BindingFlags.Instance | BindingFlags.DeclaredOnly;
-
     [Fact]
-    public void An_event_id_belongs_to_one_line_of_the_program()
-    {
-        Assembly[] program = [typeof(Complaints).Assembly, typeof(LineBudget).Assembly];
-        int[] ids =
-        [
-            .. program.SelectMany(part => part.GetTypes())
-                .SelectMany(type => type.GetMethods(Declared))
-                .SelectMany(method => method.GetCustomAttributes<LoggerMessageAttribute>())
-                .Select(line => line.EventId)
-                .Order(),
-        ];
-        Assert.NotEmpty(ids);
-        Assert.Equal(ids.Distinct(), ids);
-    }
+    public void An_event_id_belongs_to_one_line_of_the_program() => LogEvents.AssertHaveOneLineEach(typeof(Complaints).Assembly, typeof(LineBudget).Assembly);
 }

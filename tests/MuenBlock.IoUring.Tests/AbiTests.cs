@@ -1,7 +1,4 @@
-using System.Diagnostics;
-using System.Globalization;
-using System.Reflection;
-using System.Runtime.InteropServices;
+using MuenBlock.Tests.Shared;
 
 namespace MuenBlock.IoUring.Tests;
 
@@ -14,83 +11,9 @@ public sealed class AbiTests
     [Fact]
     public void Layouts_and_constants_are_those_of_the_kernel()
     {
-        SortedDictionary<string, string> ours = Ours();
-        SortedDictionary<string, string> kernels = Kernels();
-        Assert.NotEmpty(ours);
-        string[] differences =
-        [
-            .. ours.Where(line => kernels.GetValueOrDefault(line.Key) != line.Value)
-                .Select(line => $"{line.Key}: C# {line.Value}, C {kernels.GetValueOrDefault(line.Key, "has none")}"),
-            .. kernels.Keys.Where(name => !ours.ContainsKey(name)).Select(name => $"{name}: C# has none"),
-        ];
-        Assert.Empty(differences);
+        var abi = new KernelAbi();
+        foreach (Type type in typeof(Ring).Assembly.GetTypes().Where(type => type.Namespace == typeof(Ring).Namespace && !type.IsNested && type.IsValueType)) abi.Add(type);
+        abi.AddConstants(typeof(Kernel));
+        abi.AssertIsThatOf("io_uring_abi.c");
     }
-
-    private static SortedDictionary<string, string> Ours()
-    {
-        SortedDictionary<string, string> lines = new(StringComparer.Ordinal);
-        foreach (Type type in typeof(Ring).Assembly.GetTypes().Where(type => type.Namespace == typeof(Ring).Namespace && !type.IsNested))
-        {
-            if (type.IsEnum)
-            {
-                foreach (FieldInfo member in type.GetFields(BindingFlags.Public | BindingFlags.Static))
-                    lines.Add($"{type.Name}.{member.Name}", Number(member.GetRawConstantValue()!));
-            }
-            else if (type.IsValueType)
-            {
-                lines.Add($"{type.Name}.size", Number(Marshal.SizeOf(type)));
-                foreach (FieldInfo field in type.GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance))
-                {
-                    Type raw = field.FieldType.IsEnum ? Enum.GetUnderlyingType(field.FieldType) : field.FieldType;
-                    lines.Add($"{type.Name}.{field.Name}", Number((long)Marshal.OffsetOf(type, field.Name)));
-                    lines.Add($"{type.Name}.{field.Name}.size", Number(raw.IsPointer ? IntPtr.Size : Marshal.SizeOf(raw)));
-                }
-            }
-        }
-
-        const BindingFlags Constants = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static;
-        foreach (FieldInfo constant in typeof(Kernel).GetFields(Constants).Where(field => field.IsLiteral))
-            lines.Add($"Kernel.{constant.Name}", Number(constant.GetRawConstantValue()!));
-        return lines;
-    }
-
-    private static SortedDictionary<string, string> Kernels()
-    {
-        string folder = Path.Combine(AppContext.BaseDirectory, "abi");
-        string program = Path.Combine(Path.GetTempPath(), $"io_uring_abi.{Environment.ProcessId}");
-        try
-        {
-            Run("gcc", "-Wall", "-Wextra", "-Werror", "-DPINNED", "-o", program, Path.Combine(folder, "io_uring_abi.c"));
-            SortedDictionary<string, string> lines = new(StringComparer.Ordinal);
-            foreach (string line in Run(program).Split('\n', StringSplitOptions.RemoveEmptyEntries))
-            {
-                string[] words = line.Split(' ');
-                lines.Add(words[0], words[1]);
-            }
-
-            return lines;
-        }
-        finally
-        {
-            File.Delete(program);
-        }
-    }
-
-    private static string Run(string program, params string[] arguments)
-    {
-        ProcessStartInfo start = new(program, arguments)
-        {
-            UseShellExecute = false,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using Process process = Process.Start(start)!;
-        Task<string> errors = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        Assert.True(process.ExitCode == 0, $"{program}: {errors.Result}");
-        return output;
-    }
-
-    private static string Number(object value) => Convert.ToString(value, CultureInfo.InvariantCulture)!;
 }
