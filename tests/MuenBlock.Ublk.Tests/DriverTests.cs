@@ -14,6 +14,7 @@ public sealed class DriverTests : IDisposable
 
     private readonly ControlPlane _control;
     private readonly List<int> _added = [];
+    private readonly List<MemoryServer> _servers = [];
 
     public DriverTests()
     {
@@ -31,6 +32,17 @@ public sealed class DriverTests : IDisposable
         }
 
         _control.Dispose();
+        Assert.True(_servers.TrueForAll(server => !server.WasLeft), "a device was not stopped");
+    }
+
+    [Fact]
+    public void A_server_ends_also_where_a_test_fails_before_it_stops_the_device()
+    {
+        Start(out MemoryServer server);
+        server.Patience = TimeSpan.FromMilliseconds(100);
+        server.Dispose();
+        Assert.True(server.WasLeft);
+        _servers.Clear();
     }
 
     [Fact]
@@ -244,6 +256,7 @@ public sealed class DriverTests : IDisposable
         int id = (int)Add(flags).DeviceId;
         _control.SetParameters(id, MemoryServer.Parameters(Size));
         server = new MemoryServer(id, Size);
+        _servers.Add(server);
         _control.Start(id, Environment.ProcessId);
         return id;
     }

@@ -55,10 +55,21 @@ internal sealed unsafe class MemoryServer : IDisposable
         _thread.Join();
     }
 
-    /// <summary>Waits for the end of the device.</summary>
+    /// <summary>How long the end of the device is waited for.</summary>
+    public TimeSpan Patience { get; set; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>Whether the device did not end: the test that uses it failed before it stopped it, or the driver hangs.</summary>
+    public bool WasLeft { get; private set; }
+
+    /// <summary>Waits for the end of the device, or lets go of it. That it did so is not thrown from here, as it would hide what the test failed with.</summary>
     public void Dispose()
     {
-        _thread.Join();
+        if (!_thread.Join(Patience))
+        {
+            WasLeft = true;
+            Die();
+        }
+
         NativeMemory.Free(_content);
         NativeMemory.AlignedFree(_slots);
         if (_failure is not null) throw new InvalidOperationException("the server failed", _failure);
