@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests muenblock-ublk against the Python server, in a guest.
-# usage: ./guest --timeout 900 -- tests/peer/guest_client.sh [PART-OF-A-NAME...]
+# usage: ./guest --timeout 5400 -- tests/peer/guest_client.sh [PART-OF-A-NAME...]
 # Prints a line per test (tests/report.sh), and at the end: N passed, N failed.
 # shellcheck disable=SC2317 # the tests are called by their names
 set -euo pipefail
