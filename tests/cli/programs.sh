@@ -153,3 +153,31 @@ ends_at() {
     grep -q 'asked to end' "end-$1.log"
 }
 for signal in TERM INT; do check "SIG$signal ends a backend, which exits 0" ends_at $signal; done
+
+# The first CPU of those that this process may use, whose threads are not on all of them then.
+stays_on_its_cpus() {
+    local cpu thread found=0
+    cpu=$(awk '$1 == "Cpus_allowed_list:" { sub(/[-,].*/, "", $2); print $2 }' /proc/self/status)
+    serving_at_all cpus --conn $conn,2:d:e:f --device served:1,disk:2 --region-dir "$t/cpus" --cpus "$cpu"
+    (($(grep -c "its thread runs on CPU $cpu\$" cpus.log) == 2))
+    for thread in /proc/$server/task/*; do
+        [[ $(<"$thread/comm") == connection* ]] || continue
+        [[ $(awk '$1 == "Cpus_allowed_list:" { print $2 }' "$thread/status") == "$cpu" ]]
+        found=$((found + 1))
+    done
+    ((found == 2))
+    kill -TERM $server
+    ended
+}
+check "--cpus keeps the threads of a backend's connections where they are told" stays_on_its_cpus
+
+says_where_it_failed_if_asked() {
+    local status=0
+    muenblock-ublk --version >/dev/full 2>complained || status=$?
+    cat complained
+    ((status == 1 && $(wc -l <complained) == 1))
+    grep -q 'this is a fault of the program; MUENBLOCK_DEBUG=1 shows where' complained
+    ! MUENBLOCK_DEBUG=1 muenblock-ublk --version >/dev/full 2>complained || return 1
+    grep -q '^   at ' complained
+}
+check "MUENBLOCK_DEBUG=1 shows where a program failed" says_where_it_failed_if_asked
