@@ -66,16 +66,13 @@ fsync_on_one_queue_makes_durable_what_was_written_on_the_other() {
     done
 }
 
-_load_both() {    # until the file enough is there
-    while [[ ! -e enough ]]; do _verify_both /dev/ublkb0; done
-}
 _still() { sleep 0.5; kill -0 "$1" || fail "fio failed after $2"; }
 
 io_of_a_joined_device_goes_on_over_deaths_of_both_ends_and_an_upgrade() {
     local load
     start_backend --conn $_BOTH --device $RAM:1+2,$RAM2:1+2
     add --conn $_BOTH --join --spin 30
-    _load_both &
+    until_enough _verify_both /dev/ublkb0 &
     load=$!
     sleep 0.5
     kill_backend
@@ -112,7 +109,7 @@ del_force_removes_a_joined_device_whose_backend_hangs() {
     exec 9</dev/ublkb0
     kill -STOP "$backend"
     for cpu in 0 1; do _read_on $cpu 2>/dev/null & done
-    wait_for 20 eval '(($(awk "{ print \$1 }" /sys/block/ublkb0/inflight) >= 2))'
+    wait_for 20 has_in_flight 2
     refused 6 'nothing was stopped' muenblock-ublk del 0
     timeout 60 muenblock-ublk del --force 0
     exec 9<&-

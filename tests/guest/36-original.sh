@@ -4,24 +4,18 @@
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
 readonly _ADA=$CONN:5155684453516f3d:5155684453516f3d
-readonly _ADA_LOG=$WORK/server.log
 
-# Under emulation Python takes seconds to start: it starts once a test, and what is killed is a child of it.
+# Python starts once a test, and what is killed is a child of it.
 # What no client can help: a server that executes once more what it finds in the channel.
 _ada_server() {    # ARG...
-    local peer
-    peer=$(cd "${BASH_SOURCE[0]%/*}/../peer" && pwd)
-    : >"$_ADA_LOG"
-    PYTHONDONTWRITEBYTECODE=1 "$(python3 -S -c 'import sys; print(sys.executable)')" -S "$peer/server.py" --conn $_ADA --region-dir "$REGIONS" \
-        --create-regions --ada=all,-replay --discard punch --supervise child "$@" 2>"$_ADA_LOG" &
-    server=$!
-    wait_for 120 grep -q serving "$_ADA_LOG"
+    start_python_server --conn $_ADA --ada=all,-replay --discard punch --supervise child "$@"
+    python_server_serves
 }
 _end_ada_server() {
     kill -TERM $server
     wait $server || true
 }
-_sessions() { (($(grep -c 'ready; ' "$CLIENT_LOG") >= $1)); }
+_greeted() { (($(grep -c 'ready; ' "$CLIENT_LOG") >= $1)); }
 
 a_file_system_on_a_server_with_the_originals_habits_survives_a_death_of_it() {
     local server copy
@@ -41,7 +35,7 @@ a_file_system_on_a_server_with_the_originals_habits_survives_a_death_of_it() {
     kill -KILL "$(<child)"
     wait $copy
     random_file /mnt/fs/large 4000000
-    wait_for 30 _sessions 2
+    wait_for 30 _greeted 2
     (cd /mnt/fs && find . -type f -print0 | sort -z | xargs -0 md5sum) >before
     (($(wc -l <before) > 20)) || fail "a tree of only $(wc -l <before) files"
     umount /mnt/fs

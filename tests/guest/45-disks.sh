@@ -83,7 +83,7 @@ smart_data_is_the_disks_own_and_a_disk_without_says_so() {
     done
 }
 
-_verified() {
+_add_and_verify() {
     add --conn $CONN
     verify "${devices[0]}" "$1" --rw=randrw --bssplit=4k/70:64k/30 --iodepth=16 --size=8M --fsync=32 --io_size=6M
     blkdiscard "${devices[0]}"
@@ -92,19 +92,19 @@ _verified() {
 a_disk_with_queues_for_it_is_polled() {
     start_backend --conn $CONN --device $NVME:1 --iopoll
     grep -q 'connection 1: its disks are polled' "$backend_log"
-    _verified polled
+    _add_and_verify polled
 }
 
 a_disk_that_cannot_be_polled_is_waited_for_and_named() {
     start_backend --conn $CONN --device $RAM:1 --iopoll
     grep -q "warn .*--iopoll has no effect: $RAM has no queues that can be polled" "$backend_log"
-    _verified waited-for
+    _add_and_verify waited-for
 }
 
 a_kernel_thread_submits_with_and_without_polling() {
     start_backend --conn $CONN --device $NVME:1 --sqpoll 20
-    _verified submitted
+    _add_and_verify submitted
     leave_nothing
     start_backend --conn $CONN --device $NVME:1 --sqpoll 20 --iopoll
-    _verified submitted-and-polled
+    _add_and_verify submitted-and-polled
 }

@@ -33,14 +33,15 @@ a_device_stays_as_it_is_over_the_death_of_its_server() {
         if [[ $mode == auto ]] && _has_batches; then expected='[true]'; fi
         start_backend --conn $CONN --device $RAM:1
         add --conn $CONN --batch $mode
-        while [[ ! -e enough-$mode ]]; do _verified /dev/ublkb0; done &
+        rm -f enough
+        until_enough _verified /dev/ublkb0 &
         load=$!
-        wait_for 60 grep -qvE "^ *0 +0$" /sys/block/ublkb0/inflight
+        wait_for 60 has_in_flight 1
         kill_client
         recover 0
         equal "$expected" "$(_batch)" "whether tags come in batches ($mode)"
         sleep 0.5
-        touch enough-$mode
+        touch enough
         wait $load
         del 0
         stop_backend

@@ -8,13 +8,10 @@ _read_at() { dd if="$1" of=/dev/null bs=4k count="${3:-1}" skip="$2" iflag=direc
 _write_at() { dd if=/dev/zero of="$1" bs=4k count="${3:-1}" seek="$2" oflag=direct status=none; }
 
 # A second device of the connection is written and checked all the time; it must not notice anything.
-_neighbour() {
-    while [[ ! -e enough ]]; do verify "$1" neighbour --rw=randrw --bs=4k --iodepth=8 --size=4M; done
-}
 _with_a_neighbour() {    # DISK
     start_backend --conn $CONN --device "$1:1,$RAM2:1"
     add --conn $CONN
-    _neighbour "${devices[1]}" &
+    until_enough verify "${devices[1]}" neighbour --rw=randrw --bs=4k --iodepth=8 --size=4M &
     neighbour=$!
 }
 _neighbour_is_well() {

@@ -3,7 +3,6 @@
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
 _waits_for_a_server() { [[ $(state 0) == recoverable ]]; }
-_has_io_in_flight() { grep -qvE '^ *0 +0$' /sys/block/ublkb0/inflight; }
 
 # A device that is read and written until it is gone.
 _add_in_use() {
@@ -11,7 +10,7 @@ _add_in_use() {
     fio --name=uses --filename=/dev/ublkb0 --rw=randrw --direct=1 --ioengine=io_uring --iodepth=32 --bs=4k --size=32M \
         --time_based --runtime=600 --output=uses.out &
     _user=$!
-    wait_for 60 _has_io_in_flight
+    wait_for 60 has_in_flight 1
 }
 _is_deleted_by_force() {
     equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force 0)" 'what was deleted'
@@ -52,12 +51,10 @@ _recovered_under_fio() {    # HOW-OFTEN
     local i server
     add --conn $CONN
     rm -f enough
-    while [[ ! -e enough ]]; do
-        verify /dev/ublkb0 recovered --rw=randrw --bs=4k --iodepth=32 --serialize_overlap=1 --size=32M --number_ios=4000 --verify_backlog=32
-    done &
+    until_enough verify /dev/ublkb0 recovered --rw=randrw --bs=4k --iodepth=32 --serialize_overlap=1 --size=32M --number_ios=4000 --verify_backlog=32 &
     _user=$!
     for ((i = 1; i <= $1; i++)); do
-        wait_for 60 _has_io_in_flight
+        wait_for 60 has_in_flight 1
         server=$(servers)
         kill_client
         wait_for 20 _waits_for_a_server

@@ -109,15 +109,13 @@ _both_die() {
     esac
 }
 
-_in_flight_now() { awk '{ print $1 + $2 }' /sys/block/ublkb0/inflight; }
-
 _phase() {    # client|backend|both COUNT
     local i met=0
     for ((i = 1; i <= $2; i++)); do
         _sleep_below 1000
         _held=''
         ! _one_in 2 || _hold_the_disk
-        (($(_in_flight_now) == 0)) || met=$((met + 1))
+        ! has_in_flight 1 || met=$((met + 1))
         case $1 in
             client) _client_dies ;;
             backend) _backend_dies ;;

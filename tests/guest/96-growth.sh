@@ -7,9 +7,7 @@ readonly _MIB=1048576
 _has() { (($(blockdev --getsize64 "$1") == $2 * _MIB)); }
 _grows() { muenblock-ublk features --json | jq -e .features.UPDATE_SIZE >/dev/null; }
 _write_while_it_grows() {    # DEVICE
-    while [[ ! -e enough ]]; do
-        verify "$1" growth --rw=randrw --bssplit=4k/70:64k/30 --iodepth=16 --serialize_overlap=1 --size=16M --number_ios=1500 --verify_backlog=32
-    done
+    until_enough verify "$1" growth --rw=randrw --bssplit=4k/70:64k/30 --iodepth=16 --serialize_overlap=1 --size=16M --number_ios=1500 --verify_backlog=32
 }
 
 a_device_grows_with_its_image_while_it_is_used_and_does_not_shrink() {

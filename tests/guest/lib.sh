@@ -14,7 +14,7 @@ readonly DISK=/dev/vda DISK4K=/dev/vdb # disks with a write cache, blocks of 512
 readonly PLAIN_DISK=/dev/vdc           # a disk that cannot discard
 readonly NVME=/dev/nvme0n1 NVME_FAILING=/dev/nvme1n1 ATA=/dev/sda    # disks with SMART data
 readonly CONN=1:request1:response1:buffer1 CONN2=2:request2:response2:buffer2
-readonly CLIENT_LOG=$WORK/client.log
+readonly CLIENT_LOG=$WORK/client.log SERVER_LOG=$WORK/server.log
 readonly PROGRAMS=^muenblock-          # their processes; the kernel cuts names off after 15 bytes
 PATH=$OUT:$PATH
 
@@ -88,8 +88,11 @@ start_backend() {
 
 # stop_backend [PID]: as its user would, and it must agree.
 stop_backend() {
+    kill -TERM "${1:-$backend}"
+    backend_ends "$@"
+}
+backend_ends() {    # [PID]
     local pid=${1:-$backend} status=0
-    kill -TERM "$pid"
     wait_for 20 gone "$pid"
     wait "$pid" || status=$?
     backends=("${backends[@]/#$pid/}")
@@ -101,6 +104,16 @@ kill_backend() {
     wait "$backend" 2>/dev/null || true    # without the shell's notice
     backends=("${backends[@]/#$backend/}")
 }
+
+# start_python_server ARG...: the Python peer's, whose log is $SERVER_LOG; sets server. Under emulation Python takes seconds to start, also
+# without what a wrapper of it and its site would bring.
+start_python_server() {
+    : >"$SERVER_LOG"
+    PYTHONDONTWRITEBYTECODE=1 "$(python3 -S -c 'import sys; print(sys.executable)')" -S "$here/../peer/server.py" --region-dir "$REGIONS" --create-regions \
+        "$@" 2>"$SERVER_LOG" &
+    server=$!
+}
+python_server_serves() { wait_for 120 grep -q serving "$SERVER_LOG"; }
 
 # --- devices ---------------------------------------------------------------------------------------------------
 # add ARG...: sets devices, the paths of those that were added.
@@ -138,6 +151,10 @@ verify() {    # DEVICE NAME [OPTION...]: fio writes and checks what it reads bac
         --output-format=normal --minimal --output="$WORK/fio-$2.out" "${@:3}" || { cat "$WORK/fio-$2.out"; return 1; }
 }
 
+until_enough() { while [[ ! -e enough ]]; do "$@"; done; }    # COMMAND [ARG...]: again and again, until the test makes that file
+in_flight() { awk '{ print $1 + $2 }' "/sys/block/${1:-ublkb0}/inflight"; }    # [NAME]: I/Os that a device has been given and that have not ended
+has_in_flight() { (($(in_flight "${2-}") >= $1)); }    # NUMBER [NAME]
+
 # --- the end ---------------------------------------------------------------------------------------------------
 # What a test does last: ends the devices and the backends as a user would.
 leave_nothing() {
@@ -155,6 +172,19 @@ traces() {
     servers
 }
 
+# A failed test's processes, whatever they are, have its process group, of which timeout is the first; but for servers, which have none of it.
+end_the_others() {
+    local pid pids
+    mapfile -t pids < <(pgrep -g 0)
+    for pid in "${pids[@]}"; do [[ $pid == "$$" || $pid == "$PPID" ]] || kill -KILL "$pid"; done 2>/dev/null
+}
+
+# Mounts and control groups that tests make of the kernel's own files.
+of_the_kernel() {
+    awk '$2 ~ /\/queue\/scheduler$/ || $2 == "/run/cgroup" { print $2 }' /proc/mounts | tac
+    find /run/cgroup /sys/fs/cgroup -mindepth 1 -maxdepth 1 -type d 2>/dev/null || true
+}
+
 # Says what is left of a test on the machine; nothing if all is well.
 left_behind() {
     local found=()
@@ -168,6 +198,8 @@ left_behind() {
         tail -n +2 /proc/swaps
         awk '$2 ~ /^\/mnt\/./' /proc/mounts
         mounts_in_work
+        of_the_kernel
+        find /sys/module -maxdepth 1 -name scsi_debug
         find /dev/shm -mindepth 1 -maxdepth 1 -not -path "$WORK"
     )
     echo -n "${found[*]}"
@@ -190,6 +222,9 @@ clean_up_by_force() {
         timeout 20 dmsetup remove_all --force
         losetup -D
         mounts_in_work | xargs -r -n1 umount -l
+        of_the_kernel | xargs -r -n1 rmdir    # the groups, which have nobody any more
+        of_the_kernel | xargs -r -n1 umount
+        modprobe -r scsi_debug
         rm -rf /run/muenblock/* "$REGIONS"
         find /dev/shm -mindepth 1 -maxdepth 1 -not -path "$WORK" -exec rm -rf {} +
     } >/dev/null 2>&1 || true
