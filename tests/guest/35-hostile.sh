@@ -54,43 +54,41 @@ a_truncated_or_overwritten_region_costs_its_own_connection_until_it_is_whole_aga
 }
 
 # --- a hostile server ------------------------------------------------------------------------------------------
-# Two walks through the table of docs/security.md: the server of the Python peer does what a file says. Python takes long to start
-# under emulation, so it starts once a walk.
-readonly _ORDERS=$WORK/orders _SERVER_LOG=$WORK/server.log
+# Two walks through the table of docs/security.md: the server of the Python peer does what a file says. It starts once a walk.
+readonly _ORDERS=$WORK/orders
 readonly _MOST_LOG_LINES=120 _MOST_GROWTH_KIB=16384
 
-_obeying() { grep -qF "obeying '$1'" <(tail -n 1 "$_SERVER_LOG"); }
+_obeying() { grep -qF "obeying '$1'" <(tail -n 1 "$SERVER_LOG"); }
 _order() { echo "$1" >"$_ORDERS.new"; mv "$_ORDERS.new" "$_ORDERS"; wait_for 10 _obeying "$1"; }
 _good() { timeout 20 dd if=payload of="${devices[0]}" bs=32k oflag=direct status=none && timeout 20 dd if="${devices[0]}" bs=32k count=2 iflag=direct status=none | cmp payload -; }
 
-# misdeed ORDERS [PATTERN]: what the client says of it; its server goes on, and a good one after it is served. The I/O comes after the
-# order, as a client that waits for nothing does not look: what is done to the channel is done again and again.
+# misdeed ORDERS [COMMAND [ARG...]]: what has to come of it, if that can be seen; its server goes on, and a good one after it is served. The
+# I/O comes after the order, as a client that waits for nothing does not look: what is done to the channel is done again and again.
 _misdeed() {
     local lines writer
     lines=$(wc -l <"$CLIENT_LOG")
     _order "$1"
-    dd if=payload of="${devices[0]}" bs=8k oflag=direct status=none 2>/dev/null &
+    dd if=payload of="${devices[0]}" bs=${block-8k} oflag=direct status=none 2>refusal &
     writer=$!
-    if [[ -z ${2-} ]]; then sleep 0.4; else wait_for 10 _says "$lines" "$2" || fail "$1: no line says '$2'"; fi
+    if (($# == 1)); then sleep 0.4; else "${@:2}" || fail "$1: not so: ${*:2}"; fi
     _order ''
     wait $writer || true
     kill -0 "$serving" || fail "$1: the serving process has ended"
     wait_for 10 _good || fail "$1: a good server after it is of no use"
 }
 _says() { tail -n +$(($1 + 1)) "$CLIENT_LOG" | grep -qE "$2"; }
+_is_logged() { wait_for 10 _says "$lines" "$1"; }    # what the client says of it
+_fails_while_it_is_so() { wait_for 10 gone $writer && grep -q 'Input/output error' refusal; }
+_waits_while_it_is_so() { sleep 0.4 && kill -0 $writer; }
+_goes_on_while_it_is_so() { wait_for 20 gone $writer && [[ ! -s refusal ]]; }
 
 _with_a_hostile_server() {    # sets server and serving
-    local here
-    here=$(cd "${BASH_SOURCE[0]%/*}/../peer" && pwd)
     random_file payload 65536
     truncate -s 64M image
     : >"$_ORDERS"
-    : >"$_SERVER_LOG"
-    PYTHONDONTWRITEBYTECODE=1 "$(python3 -S -c 'import sys; print(sys.executable)')" -S "$here/server.py" --conn $CONN --device image:1 \
-        --region-dir "$REGIONS" --create-regions --evil-file "$_ORDERS" 2>"$_SERVER_LOG" &
-    server=$!
+    start_python_server --conn $CONN --device image:1 --evil-file "$_ORDERS"
     start_backend --conn $CONN2 --device $RAM2:2
-    wait_for 120 grep -q serving "$_SERVER_LOG"
+    python_server_serves
     # What add is told makes no device.
     _order huge-geometry
     refused 5 'rule: device 0: BlockLengthIsPowerOfTwo' muenblock-ublk add --region-dir "$REGIONS" --conn $CONN --connect-timeout 5
@@ -115,11 +113,11 @@ _nothing_else_was_harmed() {
 a_server_that_comes_back_as_another_costs_its_own_connection_and_nothing_else() {
     local server serving memory load lines
     _with_a_hostile_server
-    _misdeed shrink 'rule SizeDoesNotShrink: device 0 has 65536 blocks instead of 131072'
-    _misdeed block-length 'rule BlockLengthStaysTheSame'
-    _misdeed no-devices 'rule ResetSucceeds: status 1'
-    _misdeed same-epoch,many-devices 'rule DevicesAreFrom1To256: 65536'
-    _misdeed inactive 'the server is gone'
+    _misdeed shrink _is_logged 'rule SizeDoesNotShrink: device 0 has 65536 blocks instead of 131072'
+    _misdeed block-length _is_logged 'rule BlockLengthStaysTheSame'
+    _misdeed no-devices _is_logged 'rule ResetSucceeds: status 1'
+    _misdeed same-epoch,many-devices _is_logged 'rule DevicesAreFrom1To256: 65536'
+    _misdeed inactive _is_logged 'the server is gone'
     _misdeed epoch-flips
 
     # Last, as a device keeps the size that it once had: the server as it was is refused from then on.
@@ -132,16 +130,26 @@ a_server_that_comes_back_as_another_costs_its_own_connection_and_nothing_else() 
 }
 
 a_server_that_writes_what_it_likes_costs_its_own_connection_and_nothing_else() {
-    local server serving memory load
+    local server serving memory load block
     _with_a_hostile_server
-    _misdeed overrun 'rule ResponsesFitTheChannel'
-    _misdeed huge 'rule ResponsesFitTheChannel'
-    _misdeed header,garbage 'rule ChannelsAreAsAgreed|server is gone|ready; '
-    _misdeed wrong-tag 'rule ResponsesAnswerRequests'
-    _misdeed wrong-kind,wrong-device,wrong-status,duplicate,unsolicited,lost
-    _misdeed silence
-    _misdeed backwards,ahead
-    _misdeed resize,hints,buffer
+    # Ten lines a minute are for this rule: those come first that break it once, with the one I/O there is, and last the one that does so more often.
+    block=64k
+    _misdeed wrong-tag _is_logged 'rule ResponsesAnswerRequests'
+    _misdeed wrong-kind _is_logged 'rule ResponsesAnswerRequests'
+    _misdeed wrong-device _is_logged 'rule ResponsesAnswerRequests'
+    _misdeed duplicate _is_logged 'rule ResponsesAnswerRequests'
+    _misdeed unsolicited _is_logged 'rule ResponsesAnswerRequests'
+    block=8k
+    _misdeed ahead
+    _misdeed overrun _is_logged 'rule ResponsesFitTheChannel'
+    _misdeed huge _is_logged 'rule ResponsesFitTheChannel'
+    _misdeed backwards
+    _misdeed header,garbage _is_logged 'rule ChannelsAreAsAgreed|server is gone|ready; '
+    _misdeed wrong-status _fails_while_it_is_so
+    _misdeed lost
+    _misdeed silence _waits_while_it_is_so
+    _misdeed resize
+    _misdeed hints,buffer _goes_on_while_it_is_so
     _nothing_else_was_harmed
     grep -E 'connection 1: ended.* [1-9][0-9]* stray responses' "$CLIENT_LOG"
 }

@@ -31,12 +31,15 @@ add_read_only_makes_a_read_only_device_of_a_writable_export() {
 a_read_only_file_system_mounts_from_a_read_only_export_of_a_mounted_image() {
     truncate -s 32M image
     mkfs.ext4 -q image
+    mkdir -p /mnt/ro /mnt/backends
+    mount -o loop image /mnt/backends
+    echo content >/mnt/backends/file
+    mount -o remount,ro /mnt/backends
     start_backend --conn $CONN --device image:1 --read-only
     add --conn $CONN
-    mkdir -p /mnt/ro
     mount -o ro,noload "${devices[0]}" /mnt/ro
-    [[ -d /mnt/ro/lost+found ]]
-    umount /mnt/ro
+    equal content "$(cat /mnt/ro/file)" 'the content of the file'
+    umount /mnt/ro /mnt/backends
 }
 
 # The regions and the disks need no more rights than these.

@@ -2,15 +2,13 @@
 # Clients that die, and are replaced: the devices stay, their users wait and see no error.
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
-_busy() { (($(awk '{ print $1 + $2 }' "/sys/block/${1:-ublkb0}/inflight") >= 8)); }
+_busy() { has_in_flight 8 "$@"; }    # [NAME]
 _is() { [[ $(state "${2-0}") == "$1" ]]; }
 
 # Writes and verifies until the file enough is there; a wrong byte or an error ends it at once.
 _load() {    # DEVICE
-    while [[ ! -e enough ]]; do
-        verify "$1" "load-${1##*/}" --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=32M \
-            --number_ios=1500 --verify_backlog=32
-    done
+    until_enough verify "$1" "load-${1##*/}" --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=32M \
+        --number_ios=1500 --verify_backlog=32
 }
 _loaded() {    # how long the load has to go on after what was done to it
     sleep 0.5
@@ -242,6 +240,29 @@ a_second_sigterm_leaves_the_device_and_recover_takes_it_over() {
     _no_errors
 }
 
+# Nobody has the device open any more, and the disk keeps what was begun: the server does not wait for that for ever.
+sigterm_leaves_a_device_whose_io_does_not_end() {
+    local user server
+    _suspended_disk
+    add --conn $CONN
+    server=$(servers)
+    dmsetup suspend --nolockfs held
+    fio --name=begun --thread --filename=/dev/ublkb0 --direct=1 --ioengine=io_uring --rw=write --bs=4k --size=1M --output=fio-begun.out &
+    user=$!
+    wait_for 30 has_in_flight 1
+    kill -KILL $user
+    wait $user 2>/dev/null || true
+    kill -TERM "$server"
+    wait_for 30 gone "$server"
+    grep -q 'asked to end, but I/O that is under way does not end' "$CLIENT_LOG"
+    wait_for 20 _is recoverable
+    dmsetup resume held
+    recover 0 >/dev/null
+    verify /dev/ublkb0 left --rw=randrw --bs=4k --size=1M
+    leave_nothing
+    dmsetup remove held
+}
+
 # The command line that a service manager starts again and again.
 add_recover_adds_or_takes_over() {
     local server i
@@ -307,4 +328,46 @@ del_force_removes_what_waits_or_is_stuck() {
     ! wait $user || fail 'the I/O of a device that was removed by force succeeded'
     wait_for 20 gone "$server"
     equal '' "$(traces)" 'what is left'
+}
+
+# What was not written yet is lost, and so is the file system, but not the machine's mount.
+del_force_of_a_mounted_device_leaves_a_mount_of_nothing() {
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN
+    mkfs.ext4 -q /dev/ublkb0
+    mkdir -p /mnt/forced
+    mount /dev/ublkb0 /mnt/forced
+    echo kept >/mnt/forced/file
+    sync -f /mnt/forced
+    refused 6 '/dev/ublkb0 is mounted on /mnt/forced' muenblock-ublk del 0
+    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force 0)" 'what was deleted'
+    [[ ! -e /dev/ublkb0 ]]
+    mountpoint -q /mnt/forced || fail 'the file system was unmounted'
+    not dd if=/dev/zero of=/mnt/forced/late bs=4k count=1 conv=fsync status=none 2>/dev/null
+    umount /mnt/forced
+    wait_for 20 eval '[[ -z $(traces) ]]'
+
+    # The disk has what was synced.
+    stop_backend
+    mount -o ro $RAM /mnt/forced
+    equal kept "$(cat /mnt/forced/file)" 'the content of the file'
+    umount /mnt/forced
+}
+
+del_force_that_kills_a_server_says_which_devices_wait_for_another() {
+    local server user
+    start_backend --conn $CONN --device $RAM:1,$RAM2:1
+    add --conn $CONN
+    server=$(servers)
+    kill -STOP "$server"
+    dd if=/dev/zero of=/dev/ublkb0 bs=4k count=1 oflag=direct status=none 2>dd.err &
+    user=$!
+    wait_for 20 has_in_flight 1
+    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force 0 2>complained)" 'what was deleted'
+    ! wait $user || fail 'the I/O of a device that was removed by force succeeded'
+    cat complained
+    grep -qx "muenblock-ublk: /dev/ublkb1 had the same server and waits for another: 'muenblock-ublk recover 1' gives it one" complained
+    wait_for 20 gone "$server"
+    equal /dev/ublkb1 "$(recover 1)" 'what was taken over'
+    verify /dev/ublkb1 other --rw=randrw --bs=4k --size=1M
 }

@@ -7,12 +7,10 @@ io_goes_on_without_an_error_over_3_upgrades_of_the_client() {
     start_backend --conn $CONN --device $RAM:1,$RAM2:1
     add --conn $CONN
     exec 9</dev/ublkb1
-    while [[ ! -e enough ]]; do
-        verify /dev/ublkb0 upgrades --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=32M --number_ios=1500 --verify_backlog=32
-    done &
+    until_enough verify /dev/ublkb0 upgrades --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=32M --number_ios=1500 --verify_backlog=32 &
     load=$!
     for i in 1 2 3; do
-        wait_for 60 grep -qvE "^ *0 +0$" /sys/block/ublkb0/inflight
+        wait_for 60 has_in_flight 1
         server=$(servers)
         timeout 90 muenblock-ublk upgrade 0 >printed
         cat printed
@@ -52,18 +50,21 @@ a_server_with_io_under_way_answers_that_and_ends_by_itself() {
 
 # A backend that does not answer keeps the server from ending by itself.
 an_upgrade_replaces_a_server_whose_io_does_not_end() {
+    local server
     random_file payload 4096
     start_backend --conn $CONN --device $RAM:1
     add --conn $CONN
+    server=$(servers)
     kill -STOP "$backend"
     dd if=payload of=/dev/ublkb0 bs=4k oflag=direct status=none &
     local writer=$!
     sleep 1
     muenblock-ublk upgrade 0 --connect-timeout 60 >printed &
     local upgrade=$!
-    sleep 8
+    wait_for 30 gone "$server"
     kill -CONT "$backend"
     wait $upgrade
     wait $writer
+    [[ -n $(servers) && $(servers) != "$server" ]] || fail 'the device has no other server'
     cmp -n 4096 payload $RAM
 }
