@@ -201,7 +201,7 @@ public sealed class ServingTests
     }
 
     [Fact]
-    public void A_server_that_is_stopped_answers_what_is_under_way_and_becomes_inactive()
+    public void A_server_that_is_stopped_becomes_inactive()
     {
         using var folder = new TestFolder();
         string image = folder.Image("disk", ImageSize);
