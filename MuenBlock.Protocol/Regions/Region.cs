@@ -28,6 +28,9 @@ public sealed unsafe class Region : IDisposable
     // A file's times are as coarse as the kernel's tick: a change soon after another one may leave no trace of its own.
     private const int YoungSeconds = 1;
 
+    // Two threads put mappings in each other's place: who looks for a loss, and who restores. Neither is hot.
+    private readonly Lock _mapping = new();
+
     private readonly int _protection;
     private readonly int* _lost;
     private (long Seconds, long Nanoseconds) _changed;
@@ -168,9 +171,14 @@ public sealed unsafe class Region : IDisposable
     public bool LookForLoss()
     {
         if (IsLost || IsWhole()) return IsLost;
-        Volatile.Write(ref *_lost, 1);
-        _ = mmap(Memory, (size_t)(ulong)Length, _protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-        return true;
+        lock (_mapping)
+        {
+            // Meanwhile the file may have become whole again, and the region been restored: private memory would take its place unnoticed.
+            if (IsLost || IsWhole()) return IsLost;
+            Volatile.Write(ref *_lost, 1);
+            _ = mmap(Memory, (size_t)(ulong)Length, _protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+            return true;
+        }
     }
 
     /// <summary>
@@ -194,11 +202,14 @@ public sealed unsafe class Region : IDisposable
     public bool TryRestore()
     {
         if (!IsLost) return true;
-        if (!IsWhole()) return false;
-        if (mmap(Memory, (size_t)(ulong)Length, _protection, MAP_SHARED | MAP_FIXED, PosixFile.Descriptor(File), 0) == MAP_FAILED) return false;
-        PageTables.Fill(Memory, Length, IsWritable);
-        Volatile.Write(ref *_lost, 0);
-        return true;
+        lock (_mapping)
+        {
+            if (!IsWhole()) return false;
+            if (mmap(Memory, (size_t)(ulong)Length, _protection, MAP_SHARED | MAP_FIXED, PosixFile.Descriptor(File), 0) == MAP_FAILED) return false;
+            PageTables.Fill(Memory, Length, IsWritable);
+            Volatile.Write(ref *_lost, 0);
+            return true;
+        }
     }
 
     /// <inheritdoc/>
