@@ -42,7 +42,7 @@ public sealed unsafe partial class Ring
 
     /// <summary>Puts other memory, or other pages at the same address, in the place of a registered buffer. I/O under way keeps what it began with.</summary>
     /// <param name="index">The buffer's index.</param>
-    /// <param name="buffer">The memory.</param>
+    /// <param name="buffer">The memory; none, as by default, leaves the index empty.</param>
     /// <returns>0, or a negative errno: -ENXIO (no buffers are registered), or one of <see cref="RegisterBuffers"/>; then the buffer is what it was.</returns>
     public int UpdateBuffer(uint index, IoVector buffer)
     {

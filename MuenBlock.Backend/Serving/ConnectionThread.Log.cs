@@ -29,6 +29,9 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: the memory for I/O cannot be registered with io_uring ({Reason}); every I/O pins its pages anew: {Remedy}")]
     private static partial void LogNotRegistered(ILogger log, uint connection, string reason, string remedy);
 
+    [LoggerMessage(35, LogLevel.Information, "connection {Connection}: the memory for I/O is registered with io_uring again")]
+    private static partial void LogRegistered(ILogger log, uint connection);
+
     [LoggerMessage(18, LogLevel.Information, "connection {Connection}: the pages of buffer {Name} can be pinned: disks read and write the buffer itself")]
     private static partial void LogDirect(ILogger log, uint connection, string name);
 

@@ -29,11 +29,13 @@ internal sealed partial class ConnectionThread
         private readonly LineBudget _budget;
         private readonly BatchSize _batchSize = new(Batch);
         private readonly DiskMemory _memory;
+        private readonly Func<IoVector, int> _update;
         private ulong _requestsBefore;
         private bool _greeted; // a client's epoch was seen, and not its end
         private bool _lost;
         private bool _looked;
         private long _nextLook;
+        private int _notRegistered;
         private long _confirmDeadline;
 
         public unsafe Loop(ConnectionThread owner, Ring ring, PolledRing? polled, DiskMemory memory, SignalWays ways, SmartThread? smart)
@@ -45,6 +47,7 @@ internal sealed partial class ConnectionThread
             _rings = polled is null ? [ring] : [ring, polled.Ring];
             _path = new PathMeter(_rings);
             _memory = memory;
+            _update = UpdateBuffer;
             _smart = smart;
             _log = owner._log;
             _id = connection.Name.Id;

@@ -49,8 +49,30 @@ internal sealed partial class ConnectionThread
 
         private void Renew()
         {
-            int result = _memory.Renew(_rings);
-            if (result < 0 && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
+            int result = _memory.Renew(_update, _machine.Now, _machine.Oldest);
+            if (result < 0)
+            {
+                // Tried again each second: what stays as it is, is no news.
+                if (result != _notRegistered && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
+                _notRegistered = result;
+            }
+            else if (_notRegistered < 0 && _memory.IsRegistered)
+            {
+                _notRegistered = 0;
+                if (_budget.Allows()) LogRegistered(_log, _id);
+            }
+        }
+
+        private int UpdateBuffer(IoVector memory)
+        {
+            int result = 0;
+            foreach (Ring ring in _rings)
+            {
+                // Emptied are all of them, whatever became of one.
+                if (result >= 0 || memory.Length == 0) result = Math.Min(result, ring.UpdateBuffer(0, memory));
+            }
+
+            return result;
         }
 
         private void Register(Connection connection, DiskMemory memory)

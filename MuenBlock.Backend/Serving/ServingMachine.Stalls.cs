@@ -26,6 +26,22 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     /// <summary>When <see cref="Watch"/> is needed at the latest, in milliseconds of <see cref="Now"/>; <see cref="long.MaxValue"/> for never.</summary>
     public long Deadline => Stalls is null || _underWay == 0 ? long.MaxValue : _nextLook + Heartbeat.Slack(StallMilliseconds);
 
+    /// <summary>When the oldest request that is under way came, in milliseconds of <see cref="Now"/>; <see cref="long.MaxValue"/> if none is. A look at every slot.</summary>
+    public long Oldest
+    {
+        get
+        {
+            long oldest = long.MaxValue;
+            if (_underWay == 0) return oldest;
+            foreach (ref readonly Slot entry in _slots.AsSpan())
+            {
+                if (entry.Kind != RequestKind.None) oldest = Math.Min(oldest, entry.Since);
+            }
+
+            return oldest;
+        }
+    }
+
     /// <summary>Looks at what is under way, if it is time to.</summary>
     public void Watch()
     {

@@ -92,6 +92,12 @@ public sealed unsafe class FileTests
         Assert.Equal(-EFAULT, ring.UpdateBuffer(0, new() { Base = (void*)4096, Length = 4096 }));
         ring.NextEntry().PrepareReadFixed(file.Descriptor, file.Memory + 4096, 4096, 0, 0);
         Assert.Equal(4096, TestRing.Run(ring));
+        Assert.Equal(0, ring.UpdateBuffer(0, default));
+        ring.NextEntry().PrepareReadFixed(file.Descriptor, file.Memory + 4096, 4096, 0, 0);
+        Assert.Equal(-EFAULT, TestRing.Run(ring));
+        Assert.Equal(0, ring.UpdateBuffer(0, new() { Base = file.Memory, Length = 4096 }));
+        ring.NextEntry().PrepareReadFixed(file.Descriptor, file.Memory, 4096, 0, 0);
+        Assert.Equal(4096, TestRing.Run(ring));
     }
 
     [Fact]
