@@ -3,12 +3,16 @@ using MuenBlock.Protocol.Messages;
 
 namespace MuenBlock.Backend.Disks;
 
-/// <summary>A block device, a partition or an image file, opened by <see cref="DiskOpener"/> for the rings of one or more connections. Nothing of it changes but its size.</summary>
+/// <summary>A block device, a partition or an image file, opened by <see cref="DiskOpener"/> for the rings of one or more connections. Nothing of it changes but its size, and whether writes were lost.</summary>
 /// <param name="path">As it was named.</param>
 /// <param name="file">The opening that all I/O goes through.</param>
 /// <param name="fence">The opening that is claimed; null for a disk that is only read.</param>
 internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fence) : IDisposable
 {
+    private const int Eio = 5; // asm-generic/errno-base.h
+
+    private int _writesLost;
+
     /// <summary>As it was named.</summary>
     public string Path { get; } = path;
 
@@ -58,6 +62,22 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     /// <summary>Looks how large it is now.</summary>
     /// <returns>Bytes: a multiple of <see cref="BlockLength"/>; 0 if it has no block, as one that has vanished, or if that cannot be told.</returns>
     public ulong LookAtSize() => (ulong)Math.Max(0, BlockDeviceQueries.Size(File)) / BlockLength * BlockLength;
+
+    /// <summary>Called once, on the thread of a connection, if a flush could not make durable what was written to the page cache.</summary>
+    public Action<int>? WritesLost { get; init; }
+
+    /// <summary>
+    /// A flush has ended. What the page cache could not write the kernel drops, and it tells of that once: the next flush of the opening, on whatever
+    /// connection, would succeed. So none does any more. Without the page cache each write has had its own answer. Any thread may call it.
+    /// </summary>
+    /// <param name="result">0, or a negative errno.</param>
+    /// <returns>What its client is to be told, in the same form.</returns>
+    public int EndFlush(int result)
+    {
+        if (IsDirect) return result;
+        if (result < 0 && Interlocked.Exchange(ref _writesLost, 1) == 0) WritesLost?.Invoke(-result);
+        return result == 0 && Volatile.Read(ref _writesLost) != 0 ? -Eio : result;
+    }
 
     /// <inheritdoc/>
     public void Dispose()

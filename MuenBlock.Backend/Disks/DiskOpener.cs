@@ -126,12 +126,12 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
         return file;
     }
 
-    private static Disk FromDevice(string path, SafeFileHandle file, SafeFileHandle? fence, dev_t number, bool direct)
+    private Disk FromDevice(string path, SafeFileHandle file, SafeFileHandle? fence, dev_t number, bool direct)
     {
         if (fence is not null && BlockDeviceQueries.IsReadOnly(file))
             throw new ProgramException(ExitCode.Resource, $"{path} is read-only: export it with --read-only");
-        long size = BlockDeviceQueries.Size(file);
         int block = BlockDeviceQueries.LogicalBlockSize(file);
+        long size = WholeBlocks(path, Math.Max(0, BlockDeviceQueries.Size(file)), block);
         bool discards = BlockDeviceQueries.QueueValue((ulong)number, "discard_max_bytes") > 0;
         bool rotational = BlockDeviceQueries.QueueValue((ulong)number, "rotational") > 0;
         return Create(path, file, fence, size, block, direct, discards ? DiscardMethod.Command : DiscardMethod.None, rotational, (ulong)number);
@@ -142,12 +142,18 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
         long length = RandomAccess.GetLength(file);
         int alignment = direct ? BlockDeviceQueries.DirectAlignment(file) : 0;
         int block = Math.Max(SmallestBlock, alignment);
-        long size = length / block * block;
-        if (size != length) LogTail(log, path, length - size, block);
+        long size = WholeBlocks(path, length, block);
         return Create(path, file, fence, size, block, direct, DiscardMethod.PunchHole, rotational: false, number: null);
     }
 
-    private static Disk Create(
+    private long WholeBlocks(string path, long length, int block)
+    {
+        long size = length / block * block;
+        if (size != length) LogTail(log, path, length - size, block);
+        return size;
+    }
+
+    private Disk Create(
         string path, SafeFileHandle file, SafeFileHandle? fence, long size, int block, bool direct, DiscardMethod discard, bool rotational, ulong? number)
     {
         if (block > LargestBlock || !int.IsPow2(block))
@@ -164,6 +170,7 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
             DeviceNumber = number,
             Smart = number is null ? null : SmartPage.TryRead(file),
             Discard = fence is null ? DiscardMethod.None : discard,
+            WritesLost = errno => LogWritesLost(log, path, PosixFile.Describe(errno)),
         };
     }
 
@@ -178,6 +185,9 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
 
     [LoggerMessage(1, LogLevel.Warning, "{Path}: its file system refuses O_DIRECT; I/O goes through the page cache")]
     private static partial void LogNotDirect(ILogger log, string path);
+
+    [LoggerMessage(36, LogLevel.Error, "{Path}: a flush has failed ({Reason}), and writes that were acknowledged may be lost: every further flush fails; check the disk below it and what the image holds, then restart the backend")]
+    private static partial void LogWritesLost(ILogger log, string path, string reason);
 
     [LoggerMessage(2, LogLevel.Information, "{Path}: waiting for the last I/O of a backend that died, which may still write to it")]
     private static partial void LogWaiting(ILogger log, string path);

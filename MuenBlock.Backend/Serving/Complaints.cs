@@ -4,12 +4,13 @@ using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Backend.Serving;
 
-/// <summary>Logs what a client does against the rules, a bounded number of times.</summary>
+/// <summary>Logs what a client does against the rules, and which of its I/O a disk fails, a bounded number of times.</summary>
 internal sealed partial class Complaints(ILogger log, uint connection)
 {
     private const int LinesInMinute = 10; // enough to see what is wrong
 
     private readonly LineBudget _budget = new(log, $"connection {connection}, requests that broke a rule", LinesInMinute);
+    private readonly LineBudget _failures = new(log, $"connection {connection}, I/O that failed", LinesInMinute);
 
     /// <summary>A request broke a rule and was refused.</summary>
     /// <param name="rule">The rule.</param>
@@ -19,6 +20,17 @@ internal sealed partial class Complaints(ILogger log, uint connection)
         if (_budget.Allows())
             LogBroken(log, connection, rule, request.Kind, request.Device, request.Tag, request.Length, request.DeviceOffset, request.BufferOffset);
     }
+
+    /// <summary>A disk has failed an I/O.</summary>
+    /// <param name="entry">The I/O: what of it was not done.</param>
+    /// <param name="errno">Why, positive.</param>
+    public void Failed(in Slot entry, int errno)
+    {
+        if (_failures.Allows()) LogFailed(log, connection, entry.Kind, entry.Device, entry.Offset, entry.Remaining, errno);
+    }
+
+    [LoggerMessage(41, LogLevel.Warning, "connection {Connection}: {Kind} of device {Device} has failed at byte {Offset}, with {Length} bytes to go: error {Errno}")]
+    private static partial void LogFailed(ILogger log, uint connection, RequestKind kind, ushort device, ulong offset, ulong length, int errno);
 
     [LoggerMessage(20, LogLevel.Warning, "connection {Connection}: request refused, rule {Rule}: kind {Kind}, device {Device}, tag {Tag}, length {Length}, device offset {DeviceOffset}, buffer offset {BufferOffset}")]
     private static partial void LogBroken(

@@ -35,6 +35,12 @@ internal interface IDiskQueue
     /// <returns>Whether the device ends before the end of the write.</returns>
     bool EndsBefore(int device, ulong end);
 
-    /// <summary>Makes durable what has completed before.</summary>
+    /// <summary>Makes durable what has completed before. What came of it is called for by <see cref="EndFlush"/>.</summary>
     void Flush(uint slot, int device);
+
+    /// <summary>A flush has ended.</summary>
+    /// <param name="device">The device.</param>
+    /// <param name="result">0, or a negative errno.</param>
+    /// <returns>What is to be told: a failure also where an earlier flush, on any connection, has lost writes that this one knows nothing of.</returns>
+    int EndFlush(int device, int result);
 }

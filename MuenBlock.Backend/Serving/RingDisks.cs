@@ -94,6 +94,9 @@ internal readonly unsafe struct RingDisks(Ring ring, PolledRing? polled, Disk[] 
         Finish(ref entry, slot);
     }
 
+    /// <inheritdoc/>
+    public int EndFlush(int device, int result) => disks[device].EndFlush(result);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private ref SubmissionEntry NextTransfer() => ref polled is null ? ref ring.NextEntry() : ref polled.NextEntry();
 

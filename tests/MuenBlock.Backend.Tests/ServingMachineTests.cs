@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Logging.Abstractions;
 using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol.Messages;
 using Xunit;
@@ -15,6 +14,8 @@ public sealed class ServingMachineTests
 
     private readonly List<Operation> _operations = [];
     private readonly List<Response> _responses = [];
+    private readonly Queue<int> _flushes = [];
+    private readonly TestLog _log = new();
     private readonly ServingMachine<Disks, Responses> _machine;
 
     public ServingMachineTests()
@@ -26,8 +27,8 @@ public sealed class ServingMachineTests
             Capacity,
             8,
             PeerFeatures.Agrees,
-            new Complaints(NullLogger.Instance, 1),
-            new Disks(_operations),
+            new Complaints(_log, 1),
+            new Disks(_operations, _flushes),
             new Responses(_responses));
         Ask(new Request { Kind = RequestKind.Reset, Tag = 1000 });
         _responses.Clear();
@@ -48,6 +49,43 @@ public sealed class ServingMachineTests
         Operation flush = Assert.Single(_operations, operation => operation.Kind == RequestKind.Sync);
         _machine.Complete(flush.Slot, 0);
         Assert.Equal([4u, 1u, 2u, 3u], _responses.Select(response => response.Tag));
+    }
+
+    [Fact]
+    public void A_Sync_is_answered_with_what_its_disk_says_of_it()
+    {
+        Ask(new Request { Kind = RequestKind.Sync, Tag = 1 });
+        _flushes.Enqueue(-Eio);
+        End(0, 0);
+        Assert.Equal((ulong)Status.IoError, Assert.Single(_responses).Status);
+    }
+
+    [Fact]
+    public void What_a_disk_fails_is_logged_with_its_place_a_few_times_a_minute()
+    {
+        for (int i = 0; i < 100; i++)
+        {
+            Ask(Write(7));
+            End(i, -Eio);
+        }
+
+        Assert.Equal("connection 1: Write of device 0 has failed at byte 3584, with 512 bytes to go: error 5", _log.Lines[0]);
+        Assert.InRange(_log.Lines.Count, 2, 25); // the budget of two minutes, should one end here
+    }
+
+    [Fact]
+    public void The_oldest_request_is_known_for_as_long_as_it_is_under_way()
+    {
+        Assert.Equal(long.MaxValue, _machine.Oldest);
+        _machine.Now = 7;
+        Ask(Write(1));
+        _machine.Now = 9;
+        Ask(Write(2));
+        Assert.Equal(7, _machine.Oldest);
+        End(0, 512);
+        Assert.Equal(9, _machine.Oldest);
+        End(1, 512);
+        Assert.Equal(long.MaxValue, _machine.Oldest);
     }
 
     [Fact]
@@ -238,7 +276,7 @@ public sealed class ServingMachineTests
 
     private void End(int operation, int result) => _machine.Complete(_operations[operation].Slot, result);
 
-    private readonly struct Disks(List<Operation> operations) : IDiskQueue
+    private readonly struct Disks(List<Operation> operations, Queue<int> flushes) : IDiskQueue
     {
         public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset) => operations.Add(new Operation(RequestKind.Read, slot, offset, length, bufferOffset));
 
@@ -258,6 +296,8 @@ public sealed class ServingMachineTests
         public bool EndsBefore(int device, ulong end) => false;
 
         public void Flush(uint slot, int device) => operations.Add(new Operation(RequestKind.Sync, slot, 0, 0, 0));
+
+        public int EndFlush(int device, int result) => flushes.TryDequeue(out int told) ? told : result;
     }
 
     private readonly struct Responses(List<Response> responses) : IResponseQueue

@@ -90,6 +90,8 @@ internal readonly struct SimulatedQueue(SimulatedDisk disk) : IDiskQueue
     public bool EndsBefore(int device, ulong end) => false;
 
     public void Flush(uint slot, int device) => disk.Start(RequestKind.Sync, slot, device, 0, 0, 0);
+
+    public int EndFlush(int device, int result) => result;
 }
 
 /// <summary>Keeps a serving machine's answers. At the moment of a Reset's answer nothing may be under way (I6).</summary>

@@ -227,4 +227,6 @@ internal readonly struct DiskQueue(Disks disks) : IDiskQueue
     public bool EndsBefore(int device, ulong end) => false;
 
     public void Flush(uint slot, int device) => disks.Start(RequestKind.Sync, slot, device, 0, 0, 0);
+
+    public int EndFlush(int device, int result) => result;
 }

@@ -299,6 +299,8 @@ internal static class ServingHarness
             public bool EndsBefore(int device, ulong end) => disks.EndsBefore(device, end);
 
             public void Flush(uint slot, int device) => disks.Start(new DiskOperation(RequestKind.Sync, slot, device, 0, 0, 0));
+
+            public int EndFlush(int device, int result) => result;
         }
 
         private readonly struct Answers(World world) : IResponseQueue

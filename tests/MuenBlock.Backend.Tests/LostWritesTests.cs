@@ -1,0 +1,47 @@
+using Microsoft.Win32.SafeHandles;
+using MuenBlock.Backend.Disks;
+using Xunit;
+
+namespace MuenBlock.Backend.Tests;
+
+/// <summary>What a flush that failed means for the ones after it.</summary>
+public sealed class LostWritesTests
+{
+    private const int Enospc = 28; // asm-generic/errno-base.h
+    private const int Eio = 5;
+
+    [Fact]
+    public void Behind_the_page_cache_no_flush_succeeds_after_one_that_failed_and_that_is_told_once()
+    {
+        var told = new List<int>();
+        using Disk disk = Make(direct: false, told);
+        Assert.Equal(0, disk.EndFlush(0));
+        Assert.Empty(told);
+        Assert.Equal(-Enospc, disk.EndFlush(-Enospc));
+        Assert.Equal(-Eio, disk.EndFlush(0));
+        Assert.Equal(-Enospc, disk.EndFlush(-Enospc));
+        Assert.Equal(-Eio, disk.EndFlush(0));
+        Assert.Equal([Enospc], told);
+    }
+
+    [Fact]
+    public void Without_the_page_cache_each_flush_tells_of_itself()
+    {
+        var told = new List<int>();
+        using Disk disk = Make(direct: true, told);
+        Assert.Equal(-Eio, disk.EndFlush(-Eio));
+        Assert.Equal(0, disk.EndFlush(0));
+        Assert.Empty(told);
+    }
+
+    private static Disk Make(bool direct, List<int> told) => new("image", new SafeFileHandle(), null)
+    {
+        Identity = 1,
+        Size = 4096,
+        BlockLength = 512,
+        IsDirect = direct,
+        IsRotational = false,
+        Discard = DiscardMethod.None,
+        WritesLost = told.Add,
+    };
+}
