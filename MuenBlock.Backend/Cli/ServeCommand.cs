@@ -126,6 +126,7 @@ internal static partial class ServeCommand
         using var disks = new ExportedDisks(new DiskOpener(options.ReadOnly, () => signals.Received, log).Open);
         var connections = new List<Connection>();
         var threads = new List<ConnectionThread>();
+        ConnectionThread? failed;
         try
         {
             foreach (Export export in exports)
@@ -148,29 +149,38 @@ internal static partial class ServeCommand
                 thread.Prepare();
             }
 
+            using var disksLook = new DiskLook(threads);
             GiveUpPrivileges(options, connections.Exists(connection => Array.Exists(connection.Disks, disk => disk.Smart is not null)), log);
             foreach (ConnectionThread thread in threads) thread.Start();
+            disksLook.Start();
 
-            while (!signals.Wait(RegionSet.LookInterval) && !threads.TrueForAll(thread => thread.Failed))
+            while ((failed = threads.Find(thread => thread.Failure is not null)) is null && !signals.Wait(RegionSet.LookInterval))
             {
-                foreach (ConnectionThread thread in threads)
-                {
-                    thread.LookAtRegions();
-                    thread.LookAtDisks();
-                }
+                foreach (ConnectionThread thread in threads) thread.LookAtRegions();
             }
 
-            LogStopping(log);
+            if (failed is null) LogStopping(log);
+            else LogEnding(log, failed.Id);
         }
         finally
         {
             foreach (ConnectionThread thread in threads) thread.Stop();
+            var drain = new Drain(log, static () => Environment.TickCount64);
+            bool drained = drain.Await(() => threads.Where(thread => !thread.HasEnded).Select(thread => (thread.Id, thread.UnderWay)), signals.Wait);
+
+            // Not as usual, as what is under way uses all that would be closed.
+            if (!drained) Environment.Exit((int)ExitCode.Kernel);
             foreach (ConnectionThread thread in threads) thread.Join();
             foreach (ConnectionThread thread in threads) thread.Dispose();
             foreach (Connection connection in connections) connection.Dispose();
         }
 
-        return threads.Any(thread => thread.Failed) ? ExitCode.Internal : ExitCode.Success;
+        return failed?.Failure switch
+        {
+            null => ExitCode.Success,
+            RingException => ExitCode.Environment,
+            _ => ExitCode.Internal,
+        };
     }
 
     /// <summary>All is open, and no client has been served yet.</summary>
@@ -191,6 +201,9 @@ internal static partial class ServeCommand
 
     [LoggerMessage(30, LogLevel.Information, "connection {Connection}: exporting {Path}, {Size} bytes in blocks of {BlockLength}, {Access}, through {Way}")]
     private static partial void LogExporting(ILogger log, uint connection, string path, ulong size, uint blockLength, string access, string way);
+
+    [LoggerMessage(40, LogLevel.Error, "connection {Connection} has failed: this backend finishes what is under way on the others and ends, for another one to take its place; clients wait for that")]
+    private static partial void LogEnding(ILogger log, uint connection);
 
     [LoggerMessage(31, LogLevel.Information, "asked to end: finishing what is under way")]
     private static partial void LogStopping(ILogger log);

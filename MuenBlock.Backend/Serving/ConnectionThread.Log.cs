@@ -53,8 +53,11 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(27, LogLevel.Error, "connection {Connection}: device {Device}, {Path}, has shrunk from {Before} to {Size} bytes: what lay behind is lost, I/O there fails, and a client that begins anew will refuse it: give it its size back")]
     private static partial void LogShrunk(ILogger log, uint connection, int device, string path, ulong before, ulong size);
 
-    [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure")]
-    private static partial void LogFailed(ILogger log, uint connection, Exception failure);
+    [LoggerMessage(17, LogLevel.Error, "connection {Connection}: ended by a failure: {Failure}")]
+    private static partial void LogFailed(ILogger log, uint connection, string failure);
+
+    [LoggerMessage(37, LogLevel.Error, "connection {Connection}: device {Device}, {Path}, has vanished or has no block any more, and its I/O fails: a disk that was removed is served again after a restart of the backend")]
+    private static partial void LogVanished(ILogger log, uint connection, int device, string path);
 
     [LoggerMessage(28, LogLevel.Information, "connection {Connection}: its thread runs on CPU {Cpus}")]
     private static partial void LogPinned(ILogger log, uint connection, string cpus);

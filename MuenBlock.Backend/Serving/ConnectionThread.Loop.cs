@@ -74,11 +74,14 @@ internal sealed partial class ConnectionThread
             };
         }
 
+        /// <summary>Requests whose I/O is under way.</summary>
+        public int UnderWay => _machine.UnderWay;
+
         /// <summary>Opens the connection to clients.</summary>
         public void Begin()
         {
             foreach (Ring ring in _rings) ring.RegisterSelf();
-            _owner._control.Arm(_ring, ControlCompletion);
+            _owner._control!.Arm(_ring, ControlCompletion);
             _smart?.Arm(_ring, SmartCompletion);
             Open();
         }
@@ -130,6 +133,9 @@ internal sealed partial class ConnectionThread
             _signal.Deactivate();
             LogStopped(_log, _id, _machine.Requests);
         }
+
+        /// <summary>Tells clients that nobody serves them any more, after a failure. Without a wake, as the ring may be what failed: they look once a second.</summary>
+        public void Abandon() => _responses.Deactivate();
 
         private void Publish()
         {
@@ -191,7 +197,7 @@ internal sealed partial class ConnectionThread
         private void TakeControl()
         {
             _looked = true;
-            _owner._control.Arm(_ring, ControlCompletion);
+            _owner._control!.Arm(_ring, ControlCompletion);
             for (int i = 0; i < _owner._sizes.Length; i++)
             {
                 ulong before = _machine.SizeOf(i);

@@ -34,45 +34,66 @@ internal sealed partial class ConnectionThread : IDisposable
     private readonly Connection _connection;
     private readonly ConnectionOptions _options;
     private readonly ILogger _log;
-    private readonly WakeUp _control = new();
     private readonly Thread _thread;
-    private readonly Action _failed;
+    private readonly Action _ended;
     private readonly ManualResetEventSlim _prepared = new();
     private readonly ManualResetEventSlim _go = new();
     private readonly ManualResetEventSlim _serving = new();
     private readonly ulong[] _sizes;
+    private readonly bool[] _vanished;
+    private WakeUp? _control;
+    private Loop? _loop;
     private volatile bool _stopping;
-    private Exception? _startFailure;
+    private volatile bool _hasEnded = true;
+    private Exception? _failure;
 
     /// <summary>Prepares to serve. <see cref="Start"/> begins.</summary>
     /// <param name="connection">What is served.</param>
     /// <param name="options">How.</param>
     /// <param name="log">Where to log.</param>
-    /// <param name="failed">Called on the thread if it ends by a fault.</param>
-    public ConnectionThread(Connection connection, ConnectionOptions options, ILogger log, Action failed)
+    /// <param name="ended">Called on the thread when it has ended, in whatever way.</param>
+    public ConnectionThread(Connection connection, ConnectionOptions options, ILogger log, Action ended)
     {
-        _failed = failed;
+        _ended = ended;
         _connection = connection;
         _sizes = [.. connection.Disks.Select(disk => disk.Size)];
+        _vanished = new bool[_sizes.Length];
         _options = options;
         _log = log;
         _thread = new Thread(Run) { Name = $"connection {connection.Name.Id}", IsBackground = true };
     }
 
-    /// <summary>Whether the connection ended by a fault of the program or of the kernel instead of <see cref="Stop"/>.</summary>
-    public bool Failed { get; private set; }
+    /// <summary>The connection's id.</summary>
+    public uint Id => _connection.Name.Id;
+
+    /// <summary>Why the connection ended, if that was a fault of the program or of the kernel instead of <see cref="Stop"/>.</summary>
+    public Exception? Failure => Volatile.Read(ref _failure);
+
+    /// <summary>Whether the thread does not serve yet, or no longer.</summary>
+    public bool HasEnded => _hasEnded;
+
+    /// <summary>Requests whose I/O is under way, as another thread sees it.</summary>
+    public int UnderWay => Volatile.Read(ref _loop)?.UnderWay ?? 0;
 
     /// <summary>Starts the thread and returns when it has all that it needs of the system; no client is served yet.</summary>
     /// <exception cref="ProgramException">The ring could not be set up.</exception>
     public void Prepare()
     {
+        try
+        {
+            _control = new WakeUp();
+        }
+        catch (RingException failure)
+        {
+            throw CannotStart(failure);
+        }
+
+        _hasEnded = false;
         _thread.Start();
         _prepared.Wait();
-        if (_startFailure is null) return;
+        if (Failure is not { } found) return;
         _thread.Join();
-        throw _startFailure is ProgramException
-            ? _startFailure
-            : new ProgramException(ExitCode.Environment, $"connection {_connection.Name.Id}: {_startFailure.Message}", _startFailure);
+        throw found is ProgramException ? found : CannotStart(found);
     }
 
     /// <summary>Returns when clients can connect, or the thread has failed.</summary>
@@ -87,13 +108,13 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         _stopping = true;
         _go.Set();
-        _control.Signal();
+        _control?.Signal();
     }
 
     /// <summary>Looks whether the regions still have their size, or have it again; to be called now and then, on another thread.</summary>
     public void LookAtRegions()
     {
-        if (_connection.Regions.LookForLoss()) _control.Signal();
+        if (_connection.Regions.LookForLoss()) _control?.Signal();
     }
 
     /// <summary>Looks whether the disks still have the size that clients know; to be called now and then, on another thread.</summary>
@@ -102,18 +123,24 @@ internal sealed partial class ConnectionThread : IDisposable
         bool changed = false;
         for (int i = 0; i < _sizes.Length; i++)
         {
-            // One that has vanished may come back as it was. Its I/O fails meanwhile.
+            // What has none is not told to clients as a size: for them it is the disk that it was, and its I/O fails.
             ulong size = _connection.Disks[i].LookAtSize();
+            if (size == 0 && !_vanished[i]) LogVanished(_log, Id, i, _connection.Disks[i].Path);
+            _vanished[i] = size == 0;
             if (size == 0 || size == Volatile.Read(ref _sizes[i])) continue;
             Volatile.Write(ref _sizes[i], size);
             changed = true;
         }
 
-        if (changed) _control.Signal();
+        if (changed) _control?.Signal();
     }
 
-    /// <summary>Waits until the thread has ended.</summary>
-    public void Join() => _thread.Join();
+    /// <summary>Waits until the thread, if it was started, has ended.</summary>
+    public void Join()
+    {
+        if (_thread.ThreadState.HasFlag(ThreadState.Unstarted)) return;
+        _thread.Join();
+    }
 
     /// <inheritdoc/>
     public void Dispose()
@@ -121,7 +148,7 @@ internal sealed partial class ConnectionThread : IDisposable
         _prepared.Dispose();
         _go.Dispose();
         _serving.Dispose();
-        _control.Dispose();
+        _control?.Dispose();
     }
 
     private void Run()
@@ -134,31 +161,35 @@ internal sealed partial class ConnectionThread : IDisposable
             using PolledRing? polled = _options.PollsDisks ? PolledRing.TryCreate(_connection, SubmissionEntries, _log) : null;
             using SmartThread? smart = SmartThread.StartIfNeeded(_connection);
             using var ways = SignalWays.Find(_connection.Request, _connection.Response, _options.EventDirectory);
-            var loop = new Loop(this, ring, polled, memory, ways, smart);
+            _loop = new Loop(this, ring, polled, memory, ways, smart);
             _prepared.Set();
             _go.Wait();
             if (_stopping) return;
-            loop.Begin();
+            _loop.Begin();
             _serving.Set();
-            loop.Serve();
+            _loop.Serve();
         }
         catch (Exception failure)
         {
-            if (_prepared.IsSet) LogFailed(_log, _connection.Name.Id, failure);
-            else _startFailure = failure;
-            Failed = true;
-            _failed();
+            // A ring's message says what is wrong and what to do; of what nobody expected, where it came from is worth more.
+            if (_prepared.IsSet) LogFailed(_log, Id, failure is RingException ? failure.Message : failure.ToString().ReplaceLineEndings(" "));
+            _loop?.Abandon();
+            Volatile.Write(ref _failure, failure);
         }
         finally
         {
+            _hasEnded = true;
             _prepared.Set();
             _serving.Set();
+            _ended();
         }
     }
 
+    private ProgramException CannotStart(Exception failure) => new(ExitCode.Environment, $"connection {Id}: {failure.Message}", failure);
+
     private void Pin(IReadOnlyList<int> cpus)
     {
-        if (CpuChoice.PinThisThread(cpus)) LogPinned(_log, _connection.Name.Id, CpuChoice.Describe(cpus));
-        else LogNotPinned(_log, _connection.Name.Id, CpuChoice.Describe(cpus));
+        if (CpuChoice.PinThisThread(cpus)) LogPinned(_log, Id, CpuChoice.Describe(cpus));
+        else LogNotPinned(_log, Id, CpuChoice.Describe(cpus));
     }
 }

@@ -1,5 +1,7 @@
+using Microsoft.Win32.SafeHandles;
 using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Protocol.Signals;
 using Xunit;
 
@@ -198,6 +200,37 @@ public sealed class ServingTests
         client.Connect();
         Assert.Equal(0ul, client.Ask(RequestKind.Read, 0, 4096));
         Assert.False(server.Failed);
+    }
+
+    [Fact]
+    public void A_connection_that_fails_is_inactive_for_its_client_and_is_told_of_in_one_line()
+    {
+        using var folder = new TestFolder();
+        const int clientBegan = 12;
+        var log = new TestLog(fatal: clientBegan);
+        using var server = new TestServer(folder.Path, [folder.Image("disk", ImageSize)], log: log);
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Writer.Initialise(Epoch.New());
+        Assert.True(SpinWait.SpinUntil(() => server.Failed, TimeSpan.FromSeconds(30)));
+        Assert.Equal(ReadStatus.Inactive, client.Look());
+        string line = Assert.Single(log.Lines, line => line.Contains("ended by a failure", StringComparison.Ordinal));
+        Assert.Contains("a test's fault", line, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', line);
+    }
+
+    [Fact]
+    public void A_disk_that_has_vanished_is_told_of_once_and_keeps_its_size_for_clients()
+    {
+        using var folder = new TestFolder();
+        string image = folder.Image("disk", ImageSize);
+        var log = new TestLog();
+        using var server = new TestServer(folder.Path, [image], log: log);
+        using (SafeFileHandle? file = PosixFile.TryOpen(image, 2, out _)) RandomAccess.SetLength(file!, 0); // O_RDWR
+        for (int i = 0; i < 3; i++) server.LookAtDisks();
+        Assert.Single(log.Lines, line => line.Contains($"device 0, {image}, has vanished", StringComparison.Ordinal));
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Connect();
+        Assert.Equal((ulong)ImageSize, client.Ask(RequestKind.MediaBlocks) * client.Ask(RequestKind.BlockLength));
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 using MuenBlock.Backend.Disks;
@@ -24,15 +25,17 @@ internal sealed class TestServer : IDisposable
         OffsetUnit unit = OffsetUnit.Sectors,
         WaitMode wait = WaitMode.Auto,
         bool canBePinned = true,
-        int connections = 1)
+        int connections = 1,
+        ILogger? log = null)
     {
+        log ??= NullLogger.Instance;
         Names = [.. Enumerable.Range(1, connections).Select(id => ConnectionString.Parse(id == 1 ? "1:request:response:buffer" : $"{id}:request{id}:response{id}:buffer{id}"))];
         _disks = new ExportedDisks(new DiskOpener(readOnly, static () => false, NullLogger.Instance).Open);
         DeviceString[] devices = [.. images.Select(image => new DeviceString(image, [.. Names.Select(name => name.Id)]))];
         var files = new RegionFiles(NullLogger.Instance);
         _connections = [.. Names.Select(name => Connection.Open(new Export(name, devices), directory, createRegions: true, files, _disks, static () => false, NullLogger.Instance))];
         var options = new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned };
-        _threads = [.. _connections.Select(connection => new ConnectionThread(connection, options, NullLogger.Instance, static () => { }))];
+        _threads = [.. _connections.Select(connection => new ConnectionThread(connection, options, log, static () => { }))];
         foreach (ConnectionThread thread in _threads) thread.Prepare();
         foreach (ConnectionThread thread in _threads) thread.Start();
     }
@@ -43,7 +46,13 @@ internal sealed class TestServer : IDisposable
     /// <summary>The first of them.</summary>
     public ConnectionString Name => Names[0];
 
-    public bool Failed => Array.Exists(_threads, thread => thread.Failed);
+    public bool Failed => Array.Exists(_threads, thread => thread.Failure is not null);
+
+    /// <summary>What the main thread does once a second.</summary>
+    public void LookAtDisks()
+    {
+        foreach (ConnectionThread thread in _threads) thread.LookAtDisks();
+    }
 
     public void Dispose()
     {
