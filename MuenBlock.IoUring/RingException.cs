@@ -6,8 +6,8 @@ namespace MuenBlock.IoUring;
 /// <summary>A ring cannot be had, or is broken. The message says what is wrong and what to do.</summary>
 public sealed class RingException : Exception
 {
-    // The oldest kernel that the tests of this library were made for; the features that are demanded are older still.
-    private const string OldestKernel = "Linux 5.19";
+    // What the programs ask for (docs/operations.md); the features that are demanded here are older.
+    private const string OldestKernel = "Linux 6.1";
 
     private const string SystemCalls = "io_uring_setup, io_uring_enter and io_uring_register";
 

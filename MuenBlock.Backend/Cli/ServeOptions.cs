@@ -56,7 +56,7 @@ internal sealed class ServeOptionsValidator : IValidateOptions<ServeOptions>
         var result = new ValidateOptionsResultBuilder();
         if (options.Connections.Count > MostConnections)
             result.AddError($"{options.Connections.Count} connections are too many: {MostConnections} are the most");
-        if (options.CreateRegions && string.Equals(options.RegionDirectory, Protocol.Regions.RegionDirectory.Muen, StringComparison.Ordinal))
+        if (options.CreateRegions && options.RegionDirectory.Length > 0 && Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.RegionDirectory)) == Protocol.Regions.RegionDirectory.Muen)
             result.AddError($"--create-regions makes no sense in {options.RegionDirectory}: there the separation kernel's policy defines the regions");
         if (options.User is not null && !Protocol.Sandboxing.Privileges.IsUser(options.User)) result.AddError($"--user '{options.User}': there is no such user");
         if (options.RegionDirectory.Length == 0) result.AddError("--region-dir is empty: name a directory");

@@ -180,7 +180,7 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
         _ when error == EBUSY => new ProgramException(ExitCode.Busy, $"{path} is in use (mounted, or held by another program): release it, or export it with --read-only"),
         _ when error == EACCES || error == EPERM => new ProgramException(ExitCode.Resource, $"{path} may not be opened for {(readOnly ? "reading" : "reading and writing")} by this user: check its owner and mode"),
         _ when error == EROFS => new ProgramException(ExitCode.Resource, $"{path} is read-only: export it with --read-only"),
-        _ => new ProgramException(ExitCode.Resource, $"{path} cannot be opened: {PosixFile.Describe(error)}: check the path and the disk; the kernel's log (dmesg) may say more"),
+        _ => new ProgramException(ExitCode.Resource, $"{path} cannot be opened: {PosixFile.Explain(error, "check the path and the disk; the kernel's log (dmesg) may say more")}"),
     };
 
     [LoggerMessage(1, LogLevel.Warning, "{Path}: its file system refuses O_DIRECT; I/O goes through the page cache")]

@@ -66,13 +66,11 @@ internal static class ExportPlan
         (string Path, DiskExtent Extent)[] disks =
             [.. devices.Select(device => (device.Path, DiskExtent.Of(device.Path))).OrderBy(disk => disk.Item2.Storage, StringComparer.Ordinal).ThenBy(disk => disk.Item2.Start)];
 
-        // In this order a disk that overlaps any before it overlaps the one that reaches furthest.
-        int furthest = 0;
+        // In this order a disk that overlaps any before it overlaps its neighbour, as those do not overlap each other.
         for (int i = 1; i < disks.Length; i++)
         {
-            if (disks[i].Extent.Overlaps(disks[furthest].Extent))
-                throw Refuse($"device '{disks[i].Path}' is exported for writing twice: it has blocks in common with '{disks[furthest].Path}'; to export one on several connections, give it once, as path:1+2");
-            furthest = i;
+            if (disks[i].Extent.Overlaps(disks[i - 1].Extent))
+                throw Refuse($"device '{disks[i].Path}' is exported for writing twice: it has blocks in common with '{disks[i - 1].Path}'; to export one on several connections, give it once, as path:1+2");
         }
     }
 

@@ -67,9 +67,9 @@ internal sealed partial class Connection : IDisposable
         var opened = new Stack<IDisposable>();
         try
         {
-            Region response = Keep(files.Add(Region.Open(regionDirectory, name.Response, writable: true, ConnectionString.MinimumChannelSize)));
+            Region response = Keep(files.Add(Region.Open(regionDirectory, name.Response, writable: true, ConnectionString.MinimumChannelSize, ConnectionString.MaximumChannelSize)));
             Claim(name.Id, response, giveUp, log);
-            Region request = Keep(files.Add(Region.Open(regionDirectory, name.Request, writable: false, ConnectionString.MinimumChannelSize)));
+            Region request = Keep(files.Add(Region.Open(regionDirectory, name.Request, writable: false, ConnectionString.MinimumChannelSize, ConnectionString.MaximumChannelSize)));
             Region buffer = Keep(files.Add(Region.Open(regionDirectory, name.Buffer, writable: true, Region.PageSize)));
             Disk[] disks = [.. export.Devices.Select(exported.Of)];
             return new Connection(name, request, response, buffer, disks);

@@ -20,9 +20,6 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     where TDisks : struct, IDiskQueue
     where TResponses : struct, IResponseQueue
 {
-    // One I/O of the ring has a 32-bit length and a positive 32-bit result: more than 1 GiB of a transfer is done in several steps.
-    private const uint LongestStep = 1u << 30;
-
     // The kernel asks for a repeat (EINTR, EAGAIN) only in passing. One that never stops asking is a failure.
     private const byte MostRetries = 100;
 
@@ -244,7 +241,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Transfer(uint slot, ref Slot entry)
     {
-        uint length = (uint)Math.Min(entry.Remaining, LongestStep);
+        uint length = (uint)entry.Remaining; // far below 32 bits (RequestRules.MostBlocks)
         if (entry.Kind == RequestKind.Read) _disks.Read(slot, entry.Device, entry.Offset, length, entry.BufferOffset);
         else _disks.Write(slot, entry.Device, entry.Offset, length, entry.BufferOffset);
     }

@@ -11,7 +11,7 @@ internal struct Slot
     /// <summary>Where in the buffer, in bytes.</summary>
     public ulong BufferOffset;
 
-    /// <summary>How many bytes of it; a discard's may exceed 32 bits.</summary>
+    /// <summary>How many bytes of it.</summary>
     public ulong Remaining;
 
     /// <summary>The request's place in its device's order, for Syncs and what they wait for.</summary>

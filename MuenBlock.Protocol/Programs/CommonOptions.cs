@@ -156,7 +156,8 @@ public static class CommonOptions
     /// <exception cref="ProgramException">It is not a number, or out of range.</exception>
     public static long ParseStallWarning(string text)
     {
-        long milliseconds = (long)ParseSeconds("--stall-warning", text).TotalMilliseconds;
+        // Rounded up: only 0 is never.
+        long milliseconds = (long)Math.Ceiling(ParseSeconds("--stall-warning", text).TotalMilliseconds);
         return milliseconds == 0 ? long.MaxValue : milliseconds;
     }
 

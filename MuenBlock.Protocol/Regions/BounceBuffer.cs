@@ -37,7 +37,7 @@ public sealed unsafe class BounceBuffer : IDisposable
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, region.Length);
         void* memory = mmap(null, (size_t)(ulong)length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
         if (memory == MAP_FAILED)
-            throw new ProgramException(ExitCode.Environment, $"cannot take {length} bytes for a bounce buffer, as region {region.Name} cannot be pinned: {PosixFile.Describe(errno)}");
+            throw new ProgramException(ExitCode.Environment, $"cannot take {length} bytes for a bounce buffer, as region {region.Name} cannot be pinned: {PosixFile.Explain(errno)}");
         _region = region.Memory;
         Memory = (byte*)memory;
         Length = length;

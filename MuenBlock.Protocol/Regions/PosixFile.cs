@@ -57,6 +57,23 @@ public static partial class PosixFile
     /// <returns>A phrase, such as "Permission denied".</returns>
     public static string Describe(int errno) => Marshal.GetPInvokeErrorMessage(errno);
 
+    /// <summary>What an error number means, and what can be done.</summary>
+    /// <param name="errno">A positive errno.</param>
+    /// <param name="otherwise">What can be done about one that has no remedy of its own.</param>
+    /// <returns>One or two phrases, such as "Too many open files: raise the limit on open files (ulimit -n, LimitNOFILE)".</returns>
+    public static string Explain(int errno, string? otherwise = null)
+    {
+        string? remedy = errno switch
+        {
+            _ when errno == EMFILE || errno == ENFILE => "raise the limit on open files (ulimit -n, LimitNOFILE)",
+            _ when errno == ENOSPC || errno == EDQUOT => "make room in its file system",
+            _ when errno == EACCES || errno == EPERM => "check owner and mode of the file and of its directory",
+            _ when errno == ENOMEM => "free memory, or raise the process's limits on it",
+            _ => otherwise,
+        };
+        return remedy is null ? Describe(errno) : $"{Describe(errno)}: {remedy}";
+    }
+
     [LibraryImport("libc", EntryPoint = "flock")]
     private static partial int Flock(int descriptor, int operation);
 }

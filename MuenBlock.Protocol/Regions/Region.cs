@@ -110,12 +110,12 @@ public sealed unsafe class Region : IDisposable
         // It appears under its name only when it is whole: the other end waits for the name and must not map half a region.
         string draft = $"{path}.{Environment.ProcessId}.new";
         using SafeFileHandle? file = PosixFile.TryOpen(draft, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, out int error, 0b110_000_000);
-        if (file is null) throw new ProgramException(ExitCode.Resource, $"cannot create region {path}: {PosixFile.Describe(error)}");
+        if (file is null) throw new ProgramException(ExitCode.Resource, $"cannot create region {path}: {PosixFile.Explain(error)}");
         try
         {
             // Real pages at once: a full file system is an error now, not a bus error later.
             error = posix_fallocate(PosixFile.Descriptor(file), 0, size);
-            if (error != 0) throw new ProgramException(ExitCode.Resource, $"cannot give region {path} its {size} bytes: {PosixFile.Describe(error)}");
+            if (error != 0) throw new ProgramException(ExitCode.Resource, $"cannot give region {path} its {size} bytes: {PosixFile.Explain(error)}");
             return TryLink(draft, path);
         }
         finally
@@ -129,9 +129,10 @@ public sealed unsafe class Region : IDisposable
     /// <param name="name">The region's name.</param>
     /// <param name="writable">Whether it is mapped for writing.</param>
     /// <param name="minimum">The least size, in bytes, that can be used.</param>
+    /// <param name="maximum">The largest, in bytes.</param>
     /// <returns>The region.</returns>
-    /// <exception cref="ProgramException">It is missing, is not a plain file, is too small, or may not be opened.</exception>
-    public static Region Open(string directory, string name, bool writable, nuint minimum)
+    /// <exception cref="ProgramException">It is missing, is not a plain file, is too small or too large, or may not be opened.</exception>
+    public static Region Open(string directory, string name, bool writable, nuint minimum, long maximum = long.MaxValue)
     {
         string path = System.IO.Path.Combine(directory, name);
         SafeFileHandle file = PosixFile.TryOpen(path, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK, out int error)
@@ -150,9 +151,10 @@ public sealed unsafe class Region : IDisposable
                     $"region {path} has {size} bytes: it must have at least {minimum} and be a multiple of {PageSize}");
             }
 
+            if (size > maximum) throw new ProgramException(ExitCode.Resource, $"region {path} has {size} bytes: a channel may have at most {maximum}; make it smaller");
             int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
             void* memory = mmap(null, (size_t)(ulong)size, protection, MAP_SHARED, PosixFile.Descriptor(file), 0);
-            if (memory == MAP_FAILED) throw new ProgramException(ExitCode.Resource, $"cannot map region {path}: {PosixFile.Describe(errno)}");
+            if (memory == MAP_FAILED) throw new ProgramException(ExitCode.Resource, $"cannot map region {path}: {PosixFile.Explain(errno)}");
             PageTables.Fill(memory, (nuint)size, writable);
             return new Region(path, file, status, (byte*)memory, (nuint)size, protection);
         }
@@ -243,7 +245,7 @@ public sealed unsafe class Region : IDisposable
         }
 
         int error = errno;
-        return error == EEXIST ? false : throw new ProgramException(ExitCode.Resource, $"cannot create region {path}: {PosixFile.Describe(error)}");
+        return error == EEXIST ? false : throw new ProgramException(ExitCode.Resource, $"cannot create region {path}: {PosixFile.Explain(error)}");
     }
 
     private static ProgramException CannotOpen(string path, int error, bool writable)
@@ -254,7 +256,7 @@ public sealed unsafe class Region : IDisposable
             _ when error == EACCES => $"may not be opened for {(writable ? "reading and writing" : "reading")} by this user: check its owner and mode",
             _ when error == ELOOP => "is a symbolic link: name the region itself",
             _ when error == EISDIR => "is a directory: remove what is in its place",
-            _ => $"cannot be opened: {PosixFile.Describe(error)}",
+            _ => $"cannot be opened: {PosixFile.Explain(error)}",
         };
         return new ProgramException(ExitCode.Resource, $"region {path} {remedy}");
     }

@@ -70,7 +70,7 @@ public sealed class LadderTests
     {
         RingException refusal = Assert.Throws<RingException>(() => Ring.Create(new RingOptions { Entries = 8 }, [Unknown]));
         Assert.Equal(EINVAL, refusal.ErrorNumber);
-        Assert.Contains("5.19 or newer", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains("6.1 or newer", refusal.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -125,7 +125,7 @@ public sealed class LadderTests
     {
         RingException refusal = RingException.OnFeatures(RingFeatures.NoDrop);
         Assert.Contains("NoDrop", refusal.Message, StringComparison.Ordinal);
-        Assert.Contains("5.19 or newer", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains("6.1 or newer", refusal.Message, StringComparison.Ordinal);
     }
 
     public static TheoryData<int, string> Breaks => new()

@@ -81,6 +81,28 @@ public sealed unsafe partial class RegionTests : IDisposable
     }
 
     [Fact]
+    public void A_region_that_is_larger_than_its_user_takes_is_refused_before_it_is_mapped()
+    {
+        using (FileStream file = File.Create($"{_folder}/huge")) file.SetLength(1L << 34);
+        ProgramException failure = Assert.Throws<ProgramException>(() => Region.Open(_folder, "huge", writable: false, 4096, ConnectionString.MaximumChannelSize));
+        Assert.Equal(ExitCode.Resource, failure.ExitCode);
+        Assert.Contains("at most 67108864", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(24, "Too many open files: raise the limit on open files")] // EMFILE, asm-generic/errno-base.h
+    [InlineData(28, "No space left on device: make room")] // ENOSPC
+    [InlineData(5, "Input/output error: look at the disk")] // EIO
+    public void An_error_is_explained_with_what_can_be_done(int errno, string part) =>
+        Assert.StartsWith(part, PosixFile.Explain(errno, "look at the disk"), StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("0", long.MaxValue)]
+    [InlineData("0.0004", 1)]
+    [InlineData("2", 2_000)]
+    public void Only_no_time_at_all_is_never_worth_a_warning(string text, long milliseconds) => Assert.Equal(milliseconds, CommonOptions.ParseStallWarning(text));
+
+    [Fact]
     public void A_file_is_one_region_whatever_its_names()
     {
         _ = Region.CreateIfMissing(_folder, "a", 8192);

@@ -48,6 +48,7 @@ serve 2 "--user 'nosuchuser': there is no such user" --conn $conn --device disk:
 serve 2 "--user" --conn $conn --device disk:1 --user
 serve 2 "'perhaps'" --conn $conn --device disk:1 --sandbox perhaps
 row 2 "makes no sense in /muenfs" muenblock-backend serve --conn $conn --device disk:1 --region-dir /muenfs --create-regions
+row 2 "makes no sense in /muenfs" muenblock-backend serve --conn $conn --device disk:1 --region-dir /muenfs/ --create-regions
 serve 2 "'perhaps'" --conn $conn --device disk:1 --read-only=perhaps
 serve 2 "'bfq'" --conn $conn --device disk:1 --scheduler bfq
 serve 2 "--sqpoll 0 is out of range" --conn $conn --device disk:1 --sqpoll 0
