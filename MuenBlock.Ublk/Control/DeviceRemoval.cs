@@ -45,7 +45,9 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
             throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is being added at this moment{Process(server)}: delete it when that has ended");
         if (force) StopByForce(id, server);
         else StopUnlessUsed(id, server);
-        if (ServerLetsGo(id, server, info.Flags.HasFlag(UblkFeatures.BatchIo))) Delete(id, force);
+
+        // A device that was stopped before does not bear its server's number any more.
+        if (ServerLetsGo(id, server, info.Flags.HasFlag(UblkFeatures.BatchIo), force ? server ?? record?.Pid : null)) Delete(id, force);
         Await(s_ending, () => !machine.HasNodes(id) || IsUsable(id));
         CheckIsGone(id, info);
 
@@ -138,17 +140,24 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         control.DeleteSoon(id);
     }
 
-    /// <summary>Waits until the server of a device that was stopped has closed it.</summary>
+    /// <summary>Waits until the server of a device that was stopped has closed it. One that may be killed is, if it is too stuck for that.</summary>
     /// <returns>False if the device is gone already: its server deleted it itself.</returns>
-    private bool ServerLetsGo(int id, int? server, bool isBatched)
+    private bool ServerLetsGo(int id, int? server, bool isBatched, int? mayBeKilled)
     {
         bool isThere = true;
         long next = machine.Milliseconds + RemindMilliseconds;
+        long stuck = machine.Milliseconds + (long)s_ending.TotalMilliseconds;
         bool closed = Await(s_closing, () =>
         {
             // A device that was stopped has no server. One that has another was added since, with an id that had become free.
             isThere = control.TryGetInfo(id) is { State: DeviceState.Dead } now && (DeviceSummary.ServerOf(now) is not { } other || other == server);
             if (!isThere || !machine.HasServer(id)) return true;
+            if (mayBeKilled is { } pid && machine.Milliseconds >= stuck)
+            {
+                mayBeKilled = null;
+                _ = machine.TryKillServer(id, pid);
+            }
+
             if (!isBatched || machine.Milliseconds < next) return false;
             next = machine.Milliseconds + RemindMilliseconds;
             control.Stop(id);

@@ -311,6 +311,20 @@ public sealed class DeviceRemovalTests : IDisposable
         Assert.Empty(_driver.Devices);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void By_force_a_server_is_killed_that_keeps_a_device_open_which_is_stopped(bool before)
+    {
+        if (before) _driver.Put(0, DeviceState.Dead, pid: -1);
+        _driver.Put(1, pid: Server);
+        _machine.Servers.Add(0);
+        _removal.Remove(0, force: true);
+        Assert.Equal([Server], _machine.Killed);
+        Assert.Equal([1], _driver.Devices.Keys);
+        Assert.InRange(_machine.Milliseconds, 10_000, 11_000);
+    }
+
     [Fact]
     public void A_process_that_is_not_the_devices_server_is_not_killed()
     {

@@ -51,7 +51,11 @@ internal sealed class FakeMachine(FakeDriver driver) : IRemovalMachine
         if (!Mortal) return true;
         Alive.Remove(pid);
         Servers.Clear();
-        foreach (int other in driver.Devices.Keys.ToArray()) driver.Put(other, DeviceState.Quiesced, pid);
+        foreach (int other in driver.Devices.Keys.ToArray())
+        {
+            if (driver.Devices[other].State != DeviceState.Dead) driver.Put(other, DeviceState.Quiesced, pid);
+        }
+
         return true;
     }
 
