@@ -51,10 +51,10 @@ internal sealed class ConnectionRegions : IDisposable
         var opened = new Stack<Region>();
         try
         {
-            opened.Push(files.Add(Region.Open(directory, name.Request, writable: true, ConnectionString.MinimumChannelSize)));
+            opened.Push(files.Add(Region.Open(directory, name.Request, writable: true, ConnectionString.MinimumChannelSize, ConnectionString.MaximumChannelSize)));
             if (!TryLock(name.Id, opened.Peek(), patience, giveUp))
                 throw new ProgramException(ExitCode.Busy, $"connection {name.Id} is used by another client: delete its devices first ('muenblock-ublk list' shows them), or use other regions");
-            opened.Push(files.Add(Region.Open(directory, name.Response, writable: false, ConnectionString.MinimumChannelSize)));
+            opened.Push(files.Add(Region.Open(directory, name.Response, writable: false, ConnectionString.MinimumChannelSize, ConnectionString.MaximumChannelSize)));
             opened.Push(files.Add(Region.Open(directory, name.Buffer, writable: true, Region.PageSize)));
             Region[] regions = [.. opened];
             return new ConnectionRegions(name, regions[2], regions[1], regions[0]);
