@@ -11,7 +11,7 @@ namespace MuenBlock.Protocol.Sandboxing;
 /// </summary>
 /// <remarks>
 /// EPERM, as a rare path of the runtime or of the C library that is denied something copes with that, while a backend that is ended
-/// leaves its clients waiting. The filter does not see what a ring is asked to do: the kernel has none for that.
+/// leaves its clients waiting. The filter does not see what a ring is asked to do.
 /// </remarks>
 public static unsafe partial class SystemCallFilter
 {
