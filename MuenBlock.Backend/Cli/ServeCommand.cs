@@ -126,7 +126,9 @@ internal static partial class ServeCommand
         using var disks = new ExportedDisks(new DiskOpener(options.ReadOnly, () => signals.Received, log).Open);
         var connections = new List<Connection>();
         var threads = new List<ConnectionThread>();
-        ConnectionThread? failed;
+        ConnectionThread? failed = null;
+        DiskLook? disksLook = null;
+        long? asked = null;
         try
         {
             foreach (Export export in exports)
@@ -149,7 +151,7 @@ internal static partial class ServeCommand
                 thread.Prepare();
             }
 
-            using var disksLook = new DiskLook(threads);
+            disksLook = new DiskLook(threads);
             GiveUpPrivileges(options, connections.Exists(connection => Array.Exists(connection.Disks, disk => disk.Smart is not null)), log);
             foreach (ConnectionThread thread in threads) thread.Start();
             disksLook.Start();
@@ -159,18 +161,27 @@ internal static partial class ServeCommand
                 foreach (ConnectionThread thread in threads) thread.LookAtRegions();
             }
 
-            if (failed is null) LogStopping(log);
-            else LogEnding(log, failed.Id);
+            if (failed is null)
+            {
+                asked = Environment.TickCount64;
+                LogStopping(log);
+            }
+            else
+            {
+                LogEnding(log, failed.Id);
+            }
         }
         finally
         {
             foreach (ConnectionThread thread in threads) thread.Stop();
             var drain = new Drain(log, static () => Environment.TickCount64);
-            bool drained = drain.Await(() => threads.Where(thread => !thread.HasEnded).Select(thread => (thread.Id, thread.UnderWay)), signals.Wait);
+            bool drained = drain.Await(() => threads.Where(thread => !thread.HasEnded).Select(thread => (thread.Id, thread.UnderWay)), signals.Wait, asked);
 
             // Not as usual, as what is under way uses all that would be closed.
             if (!drained) Environment.Exit((int)ExitCode.Kernel);
+            disksLook?.Dispose();
             foreach (ConnectionThread thread in threads) thread.Join();
+            failed ??= threads.Find(thread => thread.Failure is not null);
             foreach (ConnectionThread thread in threads) thread.Dispose();
             foreach (Connection connection in connections) connection.Dispose();
         }

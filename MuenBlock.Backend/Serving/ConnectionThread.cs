@@ -88,7 +88,6 @@ internal sealed partial class ConnectionThread : IDisposable
             throw CannotStart(failure);
         }
 
-        _hasEnded = false;
         _thread.Start();
         _prepared.Wait();
         if (Failure is not { } found) return;
@@ -153,6 +152,7 @@ internal sealed partial class ConnectionThread : IDisposable
 
     private void Run()
     {
+        _hasEnded = false;
         try
         {
             if (_options.Cpus.Count > 0) Pin(_options.Cpus);

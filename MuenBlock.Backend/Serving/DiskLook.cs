@@ -40,7 +40,7 @@ internal sealed class DiskLook : IDisposable
         _go.Wait();
         while (!_ending.Wait(RegionSet.LookInterval))
         {
-            for (int i = 0; i < _connections.Count; i++) _connections[i].LookAtDisks();
+            for (int i = 0; i < _connections.Count && !_ending.IsSet; i++) _connections[i].LookAtDisks();
         }
     }
 }

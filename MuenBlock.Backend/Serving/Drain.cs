@@ -12,6 +12,9 @@ namespace MuenBlock.Backend.Serving;
 /// <param name="clock">Milliseconds that do not go back.</param>
 internal sealed partial class Drain(ILogger log, Func<long> clock)
 {
+    // After a failure the other connections are to be served again soon, whatever the disk of one of them does.
+    private const long FailureMilliseconds = 30_000;
+
     // Whoever ends a process may do so twice at once: timeout(1) signals it and its group.
     private const long SameSignalMilliseconds = 1_000;
 
@@ -21,14 +24,17 @@ internal sealed partial class Drain(ILogger log, Func<long> clock)
     /// <summary>Waits.</summary>
     /// <param name="connections">What is told of each connection when it is asked for.</param>
     /// <param name="wait">Sleeps for so long at most, or until a connection has ended; says whether a signal to end has come.</param>
+    /// <param name="asked">When a signal to end has come, by the clock; null after a failure.</param>
     /// <returns>Whether all have ended; false if it was cut short.</returns>
-    public bool Await(Func<IEnumerable<(uint Id, int UnderWay)>> connections, Func<TimeSpan, bool> wait)
+    public bool Await(Func<IEnumerable<(uint Id, int UnderWay)>> connections, Func<TimeSpan, bool> wait, long? asked)
     {
-        long start = clock();
-        long next = start + FirstLineMilliseconds;
+        long next = clock() + FirstLineMilliseconds;
+        long end = asked is null ? clock() + FailureMilliseconds : long.MaxValue;
         while (connections().Any())
         {
-            bool cutShort = wait(RegionSet.LookInterval) && clock() - start >= SameSignalMilliseconds;
+            bool signal = wait(RegionSet.LookInterval);
+            bool cutShort = clock() >= end || (signal && asked is { } first && clock() - first >= SameSignalMilliseconds);
+            if (signal) asked ??= clock();
             if (!cutShort && clock() < next) continue;
             next = clock() + LaterLineMilliseconds;
             foreach ((uint id, int underWay) in connections())

@@ -56,9 +56,23 @@ public sealed class DrainTests
         Assert.Empty(_log.Lines);
     }
 
-    private bool Await(Func<int, bool> wait) => new Drain(_log, () => _now).Await(() => _connections, longest =>
+    [Fact]
+    public void After_a_failure_the_first_signal_is_one_to_finish_what_is_under_way()
+    {
+        Assert.False(Await(wait => wait is 2 or 5, afterFailure: true));
+        Assert.Equal(5, _waits);
+    }
+
+    [Fact]
+    public void After_a_failure_nobody_waits_for_long()
+    {
+        Assert.False(Await(wait => false, afterFailure: true));
+        Assert.Equal(30, _waits);
+    }
+
+    private bool Await(Func<int, bool> wait, bool afterFailure = false) => new Drain(_log, () => _now).Await(() => _connections, longest =>
     {
         _now += (long)longest.TotalMilliseconds;
         return wait(++_waits);
-    });
+    }, afterFailure ? null : _now);
 }
