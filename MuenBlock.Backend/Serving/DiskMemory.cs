@@ -18,6 +18,7 @@ internal sealed unsafe class DiskMemory : IDisposable
     private bool _wasRegistered;
     private bool _isEmpty;
     private long _renewedAt = long.MinValue;
+    private long _unregisteredAt = long.MinValue;
 
     /// <summary>Decides what it is, and takes what memory that needs.</summary>
     /// <param name="buffer">The shared buffer.</param>
@@ -68,7 +69,12 @@ internal sealed unsafe class DiskMemory : IDisposable
     public int Renew(Func<IoVector, int> update, long now, long oldest)
     {
         if (Bounce is not null || !_wasRegistered) return 0;
-        if (_buffer.MayHaveOtherPages()) IsRegistered = false;
+        if (_buffer.MayHaveOtherPages() && IsRegistered)
+        {
+            IsRegistered = false;
+            _unregisteredAt = now;
+        }
+
         if (IsRegistered || now < _renewedAt + RenewMilliseconds || oldest <= _renewedAt) return 0;
         _renewedAt = now;
         int result = update(Vector);
@@ -80,6 +86,8 @@ internal sealed unsafe class DiskMemory : IDisposable
         else if (result == -Enomem && !_isEmpty)
         {
             // The kernel counts the new pages before it gives back the old ones, and the limit on locked memory may be for one buffer: one after the other.
+            // What was prepared for the registered buffer has to have ended, as it might find none.
+            if (oldest <= _unregisteredAt) return 0;
             _isEmpty = update(default) >= 0;
             if (_isEmpty) return 0;
         }

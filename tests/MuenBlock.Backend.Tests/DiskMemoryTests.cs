@@ -49,6 +49,20 @@ public sealed class DiskMemoryTests : IDisposable
     }
 
     [Fact]
+    public void The_old_pages_are_not_let_go_of_while_IO_that_was_prepared_for_them_is_under_way()
+    {
+        long prepared = _now;
+        Exchange();
+        _results.Enqueue(-Enomem);
+        Assert.Equal((0, false), Renew(oldest: prepared));
+        Assert.Equal([_buffer.Length], _updates);
+        _now += Second;
+        _results.Enqueue(-Enomem);
+        Assert.Equal((0, false), Renew(Idle));
+        Assert.Equal([_buffer.Length, _buffer.Length, 0ul], _updates);
+    }
+
+    [Fact]
     public void What_is_refused_with_nothing_registered_is_told_and_tried_again()
     {
         Exchange();
