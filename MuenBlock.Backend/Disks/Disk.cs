@@ -68,13 +68,14 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
 
     /// <summary>
     /// A flush has ended. What the page cache could not write the kernel drops, and it tells of that once: the next flush of the opening, on whatever
-    /// connection, would succeed. So none does any more. Without the page cache each write has had its own answer. Any thread may call it.
+    /// connection, would succeed. So none does any more; one that was under way together with it may still. The page cache is used by images, with O_DIRECT
+    /// as well where their file system takes that as a hint, and by devices without. Any thread may call it.
     /// </summary>
     /// <param name="result">0, or a negative errno.</param>
     /// <returns>What its client is to be told, in the same form.</returns>
     public int EndFlush(int result)
     {
-        if (IsDirect) return result;
+        if (IsDirect && DeviceNumber is not null) return result;
         if (result < 0 && Interlocked.Exchange(ref _writesLost, 1) == 0) WritesLost?.Invoke(-result);
         return result == 0 && Volatile.Read(ref _writesLost) != 0 ? -Eio : result;
     }
