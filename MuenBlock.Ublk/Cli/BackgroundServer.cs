@@ -89,8 +89,10 @@ internal static partial class BackgroundServer
         ExitCode code = ExitCode.Internal;
         try
         {
-            // Who started this process and has gone, such as by Ctrl-C, which does not reach this session, wants nothing any more.
-            code = server.Run(signals, () => signals.Received || !HasReader(StandardOutput), () =>
+            // Who started this process and has gone, such as by Ctrl-C, which does not reach this session, wants no new devices. Those that are taken over
+            // have users, who wait for them.
+            bool takesOver = options.Any(connection => connection.Waiting.Count > 0);
+            code = server.Run(signals, () => signals.Received || !(takesOver || HasReader(StandardOutput)), () =>
             {
                 ready = true;
                 Detach(file);
