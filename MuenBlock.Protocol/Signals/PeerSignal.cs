@@ -50,6 +50,9 @@ public sealed unsafe partial class PeerSignal<TIn, TOut>
     private const long PollFirstNanoseconds = 20_000;
     private const long PollLastNanoseconds = 5_000_000;
 
+    // Of a peer of ours: its ring, since an earlier sleep, and its thread, where it gathers. How many wait is the peer's choice, and waking takes time.
+    private const uint MostWaiters = 2;
+
     // A turn of a peer or of an application is shorter, also where the CPU is emulated; a slice of one that only computes is longer.
     private readonly long _slice = Stopwatch.Frequency / 1_000;
 
@@ -339,9 +342,7 @@ public sealed unsafe partial class PeerSignal<TIn, TOut>
         else if (_ways.CanWakeByFutex && _ringWakes)
         {
             ref SubmissionEntry entry = ref _ring.NextEntry();
-
-            // All: besides the peer's ring, which may wait since an earlier sleep, its thread may wait itself, where it gathers.
-            entry.PrepareFutexWake(ChannelHeader.Futex(_outgoing.Header), int.MaxValue);
+            entry.PrepareFutexWake(ChannelHeader.Futex(_outgoing.Header), MostWaiters);
             entry.Flags = EntryFlags.SkipSuccess;
             entry.UserData = WakeCompletion;
         }
