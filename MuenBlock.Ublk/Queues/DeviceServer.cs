@@ -127,8 +127,8 @@ internal sealed partial class DeviceServer : IDisposable
     {
         if (_ended) return;
 
-        // Where every tag has been aborted the driver wants no server any more: the device was stopped, or another server is expected. A thread that has
-        // failed has closed its queues without that.
+        // Where tags were aborted and nothing is under way the driver wants no server any more: the device was stopped, or another server is expected. A
+        // thread that has failed has closed its queues without that.
         foreach (BlockDevice device in _devices.Where(device => !device.IsClosed || (Failure is not null && !IsGone(device)))) LogLeft(_log, device.Path);
         End();
     }
@@ -330,7 +330,7 @@ internal sealed partial class DeviceServer : IDisposable
             if (failed) Join();
             if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsStill(info, device.Mark, Environment.ProcessId) || DeviceSummary.Waits(info)) return;
 
-            // Its tags were aborted without it being stopped: it waits, or is about to (QUIESCE_DEV).
+            // Tags of it were aborted without it being stopped: it waits, or is about to (QUIESCE_DEV).
             if (_serving && device.IsClosed && info.State != DeviceState.Dead) return;
             if (!device.IsClosed) device.Stop();
             if (!_serving || failed) device.Close();
