@@ -146,6 +146,7 @@ public sealed unsafe class SignalTests : IDisposable
     [InlineData(false)]
     public void A_sleep_ends_with_the_wake_of_the_peer_whether_or_not_its_channel_may_be_written(bool writable)
     {
+        SkipWithoutFutexes();
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
         using Region mapped = Region.Open(_folder, "in", writable, 8192);
         using SignalWays ways = SignalWays.Find(mapped, _outgoing, eventDirectory: null);
@@ -178,6 +179,7 @@ public sealed unsafe class SignalTests : IDisposable
     [Fact]
     public void A_sleep_that_nothing_ends_is_ended_by_the_heartbeat()
     {
+        SkipWithoutFutexes();
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
         using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
         PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming));
@@ -199,6 +201,7 @@ public sealed unsafe class SignalTests : IDisposable
     [Fact]
     public void What_the_ring_gets_meanwhile_does_not_end_a_gathering()
     {
+        SkipWithoutFutexes();
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
         using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
         PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming), gathers: true);
@@ -232,6 +235,7 @@ public sealed unsafe class SignalTests : IDisposable
     [InlineData(true, Many, PeerFeatures.None, false)]
     public void An_end_gathers_while_a_peer_that_wakes_it_owes_many_packets(bool gathers, int inFlight, PeerFeatures peer, bool expected)
     {
+        SkipWithoutFutexes();
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
         using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
         PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming), gathers);
@@ -248,6 +252,7 @@ public sealed unsafe class SignalTests : IDisposable
     [Fact]
     public void Gatherings_that_are_in_vain_become_rare()
     {
+        SkipWithoutFutexes();
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
         using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
         PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming), gathers: true);
@@ -262,6 +267,7 @@ public sealed unsafe class SignalTests : IDisposable
     [Fact]
     public void A_peer_whose_ring_waits_and_whose_thread_gathers_is_woken_as_a_whole()
     {
+        SkipWithoutFutexes();
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
         using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
         var writer = new ChannelWriter<Request>(_outgoing.Memory, _outgoing.Length, Protocol);
@@ -286,6 +292,8 @@ public sealed unsafe class SignalTests : IDisposable
         Assert.True(peer.TryTake(out Completion woken));
         Assert.Equal(0, woken.Result);
     }
+
+    private static void SkipWithoutFutexes() => Assert.SkipUnless(Environment.OSVersion.Version >= new Version(6, 7), "rings know futexes since Linux 6.7");
 
     private static ChannelReader<Response> Reader(Region region) => new(region.Memory, region.Length, Protocol);
 

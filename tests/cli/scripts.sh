@@ -36,17 +36,15 @@ check "bench/measure leaves a machine's own ublk devices alone" cannot_run 'ublk
 check "bench/measure leaves a machine's own RAM disks alone" cannot_run 'RAM disks of its own' where_all_is '/dev /sys/class' /dev/ram0 "$here/../../bench/measure"
 
 # A copy of the guest's tests, with a mistake in it.
-with_a_mistake() { cp -r "$here/../guest" "$here/../report.sh" copy/ && mkdir copy/cli && cp "$here/refused.sh" copy/cli/ && echo "$1" >>"copy/guest/$2"; }
+with_a_mistake() { rm -rf copy/* && cp -r "$here/../guest" "$here/../report.sh" copy/ && mkdir copy/cli && cp "$here/refused.sh" copy/cli/ && echo "$1" >>"copy/guest/$2"; }
 mkdir copy
 lists_no_test_that_is_not_there() {
     with_a_mistake no_such_test on-stable
     cannot_run 'there is no test no_such_test' copy/guest/run --list stable
-    rm -r copy/*
 }
 check 'a name in tests/guest/on-stable that no test has is no list of tests' lists_no_test_that_is_not_there
 takes_no_function_for_another() {
     with_a_mistake '_block_of() { :; }' 70-refusals.sh
     cannot_run 'two functions have the name _block_of' copy/guest/run --list latest
-    rm -r copy/*
 }
 check 'two functions of one name in tests/guest are no list of tests' takes_no_function_for_another

@@ -79,7 +79,7 @@ _misdeed() {
 _says() { tail -n +$(($1 + 1)) "$CLIENT_LOG" | grep -qE "$2"; }
 _is_logged() { wait_for 10 _says "$lines" "$1"; }    # what the client says of it
 _fails_while_it_is_so() { wait_for 10 gone $writer && grep -q 'Input/output error' refusal; }
-_waits_while_it_is_so() { sleep 0.4 && kill -0 $writer; }
+_waits_while_it_is_so() { wait_for 10 has_in_flight 1 "${devices[0]##*/}" && sleep 0.4 && kill -0 $writer; }
 _goes_on_while_it_is_so() { wait_for 20 gone $writer && [[ ! -s refusal ]]; }
 
 _with_a_hostile_server() {    # sets server and serving

@@ -334,7 +334,7 @@ del_force_removes_what_waits_or_is_stuck() {
 del_force_of_a_mounted_device_leaves_a_mount_of_nothing() {
     start_backend --conn $CONN --device $RAM:1
     add --conn $CONN
-    mkfs.ext4 -q /dev/ublkb0
+    mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 /dev/ublkb0
     mkdir -p /mnt/forced
     mount /dev/ublkb0 /mnt/forced
     echo kept >/mnt/forced/file

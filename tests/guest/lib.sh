@@ -176,7 +176,7 @@ traces() {
 end_the_others() {
     local pid pids
     mapfile -t pids < <(pgrep -g 0)
-    for pid in "${pids[@]}"; do [[ $pid == "$$" || $pid == "$PPID" ]] || kill -KILL "$pid"; done 2>/dev/null
+    for pid in "${pids[@]}"; do [[ $pid == "$$" || $pid == "$PPID" ]] || kill -KILL "$pid" || true; done 2>/dev/null
 }
 
 # Mounts and control groups that tests make of the kernel's own files.
@@ -209,12 +209,16 @@ left_behind() {
 # device holds back goes on: a server that was killed with some under way would stay for as long. An unmount may write, to a backend that is gone:
 # nobody waits for it.
 clean_up_by_force() {
+    local limits line
     {
         pkill -KILL -x 'fio|dd|tail'
         pkill -KILL -x checker
         awk '$2 ~ /^\/mnt\/./ { print $2 }' /proc/mounts | tac | xargs -r -n1 umount -l &
         tail -n +2 /proc/swaps | awk '{ print $1 }' | xargs -r swapoff
         dmsetup ls | awk '{ print $1 }' | xargs -r -n1 timeout 20 dmsetup resume
+        for limits in /run/cgroup/*/io.max; do
+            awk '{ print $1, "rbps=max wbps=max" }' "$limits" | while read -r line; do echo "$line" >"$limits"; done
+        done
         timeout 40 muenblock-ublk del --all --force
         pkill -KILL "$PROGRAMS"
         sleep 1
