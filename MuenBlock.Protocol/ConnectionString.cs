@@ -25,7 +25,7 @@ public sealed record ConnectionString(uint Id, string Request, string Response, 
     /// <summary>The least size of a request channel in bytes: a page holds 126 requests.</summary>
     public const int MinimumChannelSize = Region.PageSize;
 
-    /// <summary>The largest size of a channel in bytes that a backend serves: the other end may make its file as large as it likes, and what is mapped is memory of this one.</summary>
+    /// <summary>The largest size of a channel in bytes that an end takes: the other one may make its file as large as it likes, and what is mapped is memory of this one.</summary>
     public const int MaximumChannelSize = 64 << 20;
 
     private const string Form = "id:request:response:buffer[:request_protocol:response_protocol]";

@@ -49,7 +49,7 @@ internal sealed partial class Drain(ILogger log, Func<long> clock)
         return true;
     }
 
-    [LoggerMessage(38, LogLevel.Warning, "connection {Connection}: waiting for {UnderWay} request(s) that its disks have not completed; another SIGTERM ends the process at once")]
+    [LoggerMessage(38, LogLevel.Warning, "connection {Connection}: waiting for {UnderWay} request(s) that its disks have not completed; a second SIGTERM ends the process at once")]
     private static partial void LogWaiting(ILogger log, uint connection, int underWay);
 
     [LoggerMessage(39, LogLevel.Error, "connection {Connection}: ended with {UnderWay} request(s) under way; the next backend waits until they have ended")]

@@ -20,7 +20,7 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
     /// <summary>Ends the server of a device.</summary>
     /// <param name="id">The device.</param>
     /// <param name="check">Throws where a connection's next server would not start: then this one stays.</param>
-    /// <returns>The first device of each of the server's connections, and what it belongs to.</returns>
+    /// <returns>The first device of each of the server's connections that is still there, and what it belongs to.</returns>
     /// <exception cref="ProgramException">It has no server that can be replaced; then nothing was changed. Or its server does not end.</exception>
     public IReadOnlyList<(int Id, WaitingConnection Connection)> Release(int id, Action<WaitingConnection> check)
     {
@@ -45,7 +45,14 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
         if (!quiet || !Await(s_finishing, () => !machine.IsAlive(server))) Kill(server, devices);
 
         // One that was deleted meanwhile cannot stand for its connection.
-        return [.. connections.SelectMany(pair => pair.Connection.Devices.Select(info => ((int)info.DeviceId, pair.Connection)).Where(device => control.TryGetInfo(device.Item1) is not null).Take(1))];
+        var left = new List<(int Id, WaitingConnection Connection)>();
+        foreach ((_, WaitingConnection connection) in connections)
+        {
+            int first = connection.Devices.Select(info => (int)info.DeviceId).FirstOrDefault(device => control.TryGetInfo(device) is not null, -1);
+            if (first >= 0) left.Add((first, connection));
+        }
+
+        return left;
     }
 
     /// <summary>Quiesces a device. Whatever is wrong with it, as that somebody stops it at this moment: others have left their server already, and need the next one.</summary>
