@@ -112,11 +112,21 @@ internal enum RegisterOperation : uint
     UnregisterFiles = 3,
     UpdateFiles = 6,
     Probe = 8,
+    Restrictions = 11,
+    Enable = 12,
     UpdateBuffers = 16,
     RingDescriptors = 20,
     UnregisterRingDescriptors = 21,
     BufferRing = 22,
     UnregisterBufferRing = 23,
+}
+
+/// <summary>IORING_RESTRICTION_*: what a restriction allows.</summary>
+internal enum RestrictionKind : ushort
+{
+    Registration = 0,
+    Operation = 1,
+    Flags = 2,
 }
 
 /// <summary>IO_URING_OP_*: what a probe tells of an operation.</summary>

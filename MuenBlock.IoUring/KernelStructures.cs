@@ -125,6 +125,18 @@ internal struct ProbeOperation
     public uint Reserved1;
 }
 
+/// <summary>One thing that a restricted ring allows: struct io_uring_restriction.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct Restriction
+{
+    public RestrictionKind Kind;
+    public byte Allowed;
+    public byte Reserved0;
+    public uint Reserved1;
+    public uint Reserved2;
+    public uint Reserved3;
+}
+
 /// <summary>A group of provided buffers to register: struct io_uring_buf_reg.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct BufferRingRegistration

@@ -149,7 +149,18 @@ public sealed unsafe partial class Ring : IDisposable
             throw new ArgumentException($"a submission thread sleeps after 1 to {RingOptions.LongestIdle.TotalMilliseconds} ms, not {idle.TotalMilliseconds}", nameof(options));
         if (completions != 0 && (completions < entries || completions > 2 * Most))
             throw new ArgumentException($"a ring of {entries} entries has {entries} to {2 * Most} completion entries, not {completions}", nameof(options));
-        return new Ring(RingMemory.Create(options, ladder), options.SingleIssuer);
+        var ring = new Ring(RingMemory.Create(options, ladder), options.SingleIssuer);
+        if (options.Operations is null) return ring;
+        try
+        {
+            ring.Restrict(options.Operations);
+            return ring;
+        }
+        catch
+        {
+            ring.Dispose();
+            throw;
+        }
     }
 
     /// <summary>

@@ -53,6 +53,10 @@ public sealed class RingException : Exception
     internal static RingException OnMapping(int error) =>
         new($"cannot map an io_uring ({Describe(error)}): raise the memory limit of the process or of its control group", error);
 
+    /// <summary>Explains why the ring cannot be restricted to some operations.</summary>
+    internal static RingException OnRestricting(int error) =>
+        new($"cannot restrict an io_uring ({Describe(error)}): use {OldestKernel} or newer, and allow {SystemCalls} in the seccomp profile", error);
+
     /// <summary>Says that another thread than the owner used the ring.</summary>
     internal static RingException OnForeignThread() =>
         new("an io_uring was entered from another thread than its own: create it on the thread that uses it, or set SingleIssuer to false", EEXIST);

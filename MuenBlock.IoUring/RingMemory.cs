@@ -77,6 +77,7 @@ internal sealed unsafe class RingMemory : IDisposable
         if (options.CompletionEntries != 0) wanted |= RingSetup.CompletionQueueSize;
         if (options.LargeEntries) wanted |= RingSetup.LargeEntries;
         if (options.PollsDevices) wanted |= RingSetup.PollDevices;
+        if (options.Operations is not null) wanted |= RingSetup.StartsDisabled;
         int result = -EINVAL;
         foreach (RingSetup rung in ladder)
         {

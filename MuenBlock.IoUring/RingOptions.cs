@@ -37,6 +37,12 @@ public sealed record RingOptions
     /// </summary>
     public bool PollsDevices { get; init; }
 
+    /// <summary>
+    /// The only operations that the ring takes; null for all. An entry of another one fails with EACCES, and so does a registration of what this
+    /// library does not register, whoever asks for it (IORING_REGISTER_RESTRICTIONS). An operation that the kernel does not know is passed over.
+    /// </summary>
+    public IReadOnlyCollection<Operation>? Operations { get; init; }
+
     /// <summary>The longest <see cref="SubmissionThreadIdle"/>: beyond it the thread might as well never sleep.</summary>
     public static TimeSpan LongestIdle => TimeSpan.FromSeconds(60);
 }

@@ -13,6 +13,9 @@ public enum RingSetup : uint
     /// <summary>The number of completion entries is given.</summary>
     CompletionQueueSize = 1 << 3,
 
+    /// <summary>Takes nothing until it is enabled, so that it can be restricted before.</summary>
+    StartsDisabled = 1 << 6,
+
     /// <summary>An entry that is refused does not end the submission of those behind it. Since 5.18.</summary>
     SubmitAll = 1 << 7,
 

@@ -15,8 +15,6 @@ internal sealed partial class ConnectionThread : IDisposable
     // Large enough that a batch pays for its system call many times, small enough that a peer does not wait for the whole of a deep queue.
     private const int Batch = 64;
 
-    private const uint SubmissionEntries = 256; // several batches; more are submitted in between
-
     // So few entries are worth no call of their own: they go out with the one that sleeps.
     private const uint FewQueued = 4;
 
@@ -157,8 +155,8 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             if (_options.Cpus.Count > 0) Pin(_options.Cpus);
             using var memory = new DiskMemory(_connection.Buffer, _options.CanBePinned(_connection.Buffer));
-            using Ring ring = Ring.Create(new RingOptions { Entries = SubmissionEntries, CompletionEntries = 4096, SubmissionThreadIdle = _options.SubmissionThreadIdle });
-            using PolledRing? polled = _options.PollsDisks ? PolledRing.TryCreate(_connection, SubmissionEntries, _log) : null;
+            using Ring ring = ServingRing.Create(_options.SubmissionThreadIdle);
+            using PolledRing? polled = _options.PollsDisks ? PolledRing.TryCreate(_connection, _log) : null;
             using SmartThread? smart = SmartThread.StartIfNeeded(_connection);
             using var ways = SignalWays.Find(_connection.Request, _connection.Response, _options.EventDirectory);
             _loop = new Loop(this, ring, polled, memory, ways, smart);

@@ -22,10 +22,9 @@ internal sealed partial class PolledRing : IDisposable
 
     /// <summary>Creates the ring, if all disks of a connection have queues that can be polled. The calling thread becomes its owner.</summary>
     /// <param name="connection">The connection.</param>
-    /// <param name="entries">Submission entries.</param>
     /// <param name="log">Where to say which disk cannot be polled.</param>
     /// <returns>Null if there is such a disk.</returns>
-    public static PolledRing? TryCreate(Connection connection, uint entries, ILogger log)
+    public static PolledRing? TryCreate(Connection connection, ILogger log)
     {
         if (Array.Find(connection.Disks, disk => !CanBePolled(disk)) is { } other)
         {
@@ -34,7 +33,7 @@ internal sealed partial class PolledRing : IDisposable
         }
 
         LogPolled(log, connection.Name.Id);
-        return new PolledRing(Ring.Create(new RingOptions { Entries = entries, CompletionEntries = 4096, PollsDevices = true }));
+        return new PolledRing(ServingRing.CreatePolled());
     }
 
     /// <summary>The next entry, for a read or a write.</summary>

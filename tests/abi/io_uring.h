@@ -153,6 +153,23 @@ struct io_uring_buf_ring {
 	};
 };
 
+struct io_uring_restriction {
+	uint16_t opcode;
+	union {
+		uint8_t register_op;
+		uint8_t sqe_op;
+		uint8_t sqe_flags;
+	};
+	uint8_t resv;
+	uint32_t resv2[3];
+};
+
+enum {
+	IORING_RESTRICTION_REGISTER_OP = 0,
+	IORING_RESTRICTION_SQE_OP = 1,
+	IORING_RESTRICTION_SQE_FLAGS_ALLOWED = 2,
+};
+
 struct io_uring_buf_reg {
 	uint64_t ring_addr;
 	uint32_t ring_entries;
@@ -197,6 +214,7 @@ enum {
 	IORING_SETUP_IOPOLL = 0x00001,
 	IORING_SETUP_SQPOLL = 0x00002,
 	IORING_SETUP_CQSIZE = 0x00008,
+	IORING_SETUP_R_DISABLED = 0x00040,
 	IORING_SETUP_SUBMIT_ALL = 0x00080,
 	IORING_SETUP_COOP_TASKRUN = 0x00100,
 	IORING_SETUP_TASKRUN_FLAG = 0x00200,
@@ -246,6 +264,8 @@ enum {
 	IORING_UNREGISTER_FILES = 3,
 	IORING_REGISTER_FILES_UPDATE = 6,
 	IORING_REGISTER_PROBE = 8,
+	IORING_REGISTER_RESTRICTIONS = 11,
+	IORING_REGISTER_ENABLE_RINGS = 12,
 	IORING_REGISTER_BUFFERS_UPDATE = 16,
 	IORING_REGISTER_RING_FDS = 20,
 	IORING_UNREGISTER_RING_FDS = 21,

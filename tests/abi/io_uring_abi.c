@@ -30,6 +30,7 @@
 #define WAIT(name, field) FIELD("WaitArgument." name, struct io_uring_getevents_arg, field)
 #define UPDATE(name, field) FIELD("ResourceUpdate." name, struct io_uring_rsrc_update, field)
 #define BUFFERS(name, field) FIELD("BufferUpdate." name, struct io_uring_rsrc_update2, field)
+#define RESTRICTION(name, field) FIELD("Restriction." name, struct io_uring_restriction, field)
 #define BUFREG(name, field) FIELD("BufferRingRegistration." name, struct io_uring_buf_reg, field)
 #define BUF(name, field) FIELD("BufferSlot." name, struct io_uring_buf, field)
 #define PROBE(name, field) FIELD("ProbeHeader." name, struct io_uring_probe, field)
@@ -128,6 +129,14 @@ static void structures(void)
 	BUFFERS("Tags", tags);
 	BUFFERS("Count", nr);
 	BUFFERS("Reserved1", resv2);
+	SIZE("Restriction", struct io_uring_restriction);
+	RESTRICTION("Kind", opcode);
+	RESTRICTION("Allowed", sqe_op);
+	RESTRICTION("Reserved0", resv);
+	RESTRICTION("Reserved1", resv2[0]);
+	RESTRICTION("Reserved2", resv2[1]);
+	RESTRICTION("Reserved3", resv2[2]);
+
 	SIZE("BufferRingRegistration", struct io_uring_buf_reg);
 	BUFREG("Address", ring_addr);
 	BUFREG("Entries", ring_entries);
@@ -202,6 +211,7 @@ static void constants(void)
 	VALUE("RingSetup.PollDevices", IORING_SETUP_IOPOLL);
 	VALUE("RingSetup.SubmissionThread", IORING_SETUP_SQPOLL);
 	VALUE("RingSetup.CompletionQueueSize", IORING_SETUP_CQSIZE);
+	VALUE("RingSetup.StartsDisabled", IORING_SETUP_R_DISABLED);
 	VALUE("RingSetup.SubmitAll", IORING_SETUP_SUBMIT_ALL);
 	VALUE("RingSetup.CooperativeTaskRun", IORING_SETUP_COOP_TASKRUN);
 	VALUE("RingSetup.TaskRunFlag", IORING_SETUP_TASKRUN_FLAG);
@@ -235,11 +245,17 @@ static void constants(void)
 	VALUE("RegisterOperation.UnregisterFiles", IORING_UNREGISTER_FILES);
 	VALUE("RegisterOperation.UpdateFiles", IORING_REGISTER_FILES_UPDATE);
 	VALUE("RegisterOperation.Probe", IORING_REGISTER_PROBE);
+	VALUE("RegisterOperation.Restrictions", IORING_REGISTER_RESTRICTIONS);
+	VALUE("RegisterOperation.Enable", IORING_REGISTER_ENABLE_RINGS);
 	VALUE("RegisterOperation.UpdateBuffers", IORING_REGISTER_BUFFERS_UPDATE);
 	VALUE("RegisterOperation.RingDescriptors", IORING_REGISTER_RING_FDS);
 	VALUE("RegisterOperation.UnregisterRingDescriptors", IORING_UNREGISTER_RING_FDS);
 	VALUE("RegisterOperation.BufferRing", IORING_REGISTER_PBUF_RING);
 	VALUE("RegisterOperation.UnregisterBufferRing", IORING_UNREGISTER_PBUF_RING);
+
+	VALUE("RestrictionKind.Registration", IORING_RESTRICTION_REGISTER_OP);
+	VALUE("RestrictionKind.Operation", IORING_RESTRICTION_SQE_OP);
+	VALUE("RestrictionKind.Flags", IORING_RESTRICTION_SQE_FLAGS_ALLOWED);
 
 	VALUE("ProbeFlags.Supported", IO_URING_OP_SUPPORTED);
 

@@ -1,0 +1,41 @@
+using MuenBlock.Backend.Serving;
+using MuenBlock.IoUring;
+using Xunit;
+using static Tmds.Linux.LibC;
+
+namespace MuenBlock.Backend.Tests;
+
+/// <summary>Whoever takes the backend over has its rings: they do nothing that the filter of system calls forbids.</summary>
+public sealed class ServingRingTests
+{
+    // IORING_OP_*, linux/io_uring.h: CONNECT, OPENAT, OPENAT2, UNLINKAT, RENAMEAT, SOCKET, FIXED_FD_INSTALL.
+    private static readonly byte[] s_forbidden = [16, 18, 28, 36, 35, 45, 54];
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData(1)]
+    public void The_ring_of_a_connection_does_nothing_but_serve(int? idleMilliseconds)
+    {
+        using Ring ring = ServingRing.Create(idleMilliseconds is { } idle ? TimeSpan.FromMilliseconds(idle) : null);
+        AssertIsRestricted(ring);
+    }
+
+    [Fact]
+    public void So_does_that_for_polled_disks()
+    {
+        using Ring ring = ServingRing.CreatePolled();
+        AssertIsRestricted(ring);
+    }
+
+    private static void AssertIsRestricted(Ring ring)
+    {
+        foreach (byte operation in s_forbidden)
+        {
+            ring.NextEntry().Operation = (Operation)operation;
+            _ = ring.Enter(1, 10_000_000_000);
+            Assert.True(ring.TryTake(out Completion completion));
+            Assert.Equal(-EACCES, completion.Result);
+            ring.Release();
+        }
+    }
+}
