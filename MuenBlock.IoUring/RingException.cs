@@ -6,6 +6,9 @@ namespace MuenBlock.IoUring;
 /// <summary>A ring cannot be had, or is broken. The message says what is wrong and what to do.</summary>
 public sealed class RingException : Exception
 {
+    /// <summary>What to do where the kernel starts no thread.</summary>
+    public const string ThreadRemedy = "raise the limit on processes and threads (ulimit -u, LimitNPROC, TasksMax, pids.max)";
+
     // What the programs ask for (docs/operations.md); the features that are demanded here are older.
     private const string OldestKernel = "Linux 6.1";
 

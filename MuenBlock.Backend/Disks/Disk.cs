@@ -10,6 +10,7 @@ namespace MuenBlock.Backend.Disks;
 internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fence) : IDisposable
 {
     private const int Eio = 5; // asm-generic/errno-base.h
+    private const int Ecanceled = 125; // asm-generic/errno.h
 
     private int _writesLost;
 
@@ -76,6 +77,9 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     public int EndFlush(int result)
     {
         if (IsDirect && DeviceNumber is not null) return result;
+
+        // The kernel had no thread for it and has written nothing: what it would have told the next one still does.
+        if (result == -Ecanceled) return result;
         if (result < 0 && Interlocked.Exchange(ref _writesLost, 1) == 0) WritesLost?.Invoke(-result);
         return result == 0 && Volatile.Read(ref _writesLost) != 0 ? -Eio : result;
     }

@@ -80,6 +80,7 @@ internal sealed partial class ConnectionThread
         /// <summary>Opens the connection to clients.</summary>
         public void Begin()
         {
+            ServingRing.StartWorker(_ring);
             foreach (Ring ring in _rings) ring.RegisterSelf();
             _owner._control!.Arm(_ring, ControlCompletion);
             _smart?.Arm(_ring, SmartCompletion);

@@ -24,7 +24,9 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     public long StallMilliseconds { get; init; } = long.MaxValue;
 
     /// <summary>When <see cref="Watch"/> is needed at the latest, in milliseconds of <see cref="Now"/>; <see cref="long.MaxValue"/> for never.</summary>
-    public long Deadline => Stalls is null || _underWay == 0 ? long.MaxValue : _nextLook + Heartbeat.Slack(StallMilliseconds);
+    public long Deadline => Math.Min(
+        _paused == 0 ? long.MaxValue : _pauseEnds,
+        Stalls is null || _underWay == 0 ? long.MaxValue : _nextLook + Heartbeat.Slack(StallMilliseconds));
 
     /// <summary>When the oldest request that is under way came, in milliseconds of <see cref="Now"/>; <see cref="long.MaxValue"/> if none is. A look at every slot.</summary>
     public long Oldest
@@ -42,9 +44,10 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
         }
     }
 
-    /// <summary>Looks at what is under way, if it is time to.</summary>
+    /// <summary>Looks at what is under way, and starts what is paused, if it is time to.</summary>
     public void Watch()
     {
+        if (_paused > 0) EndPause();
         if (Stalls is null || Now < _nextLook) return;
         _nextLook = Now + Math.Min(LookMilliseconds, StallMilliseconds);
         if (_underWay == 0) return;
@@ -58,7 +61,9 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     }
 
     private static string Awaited(in Slot entry) =>
-        entry.Awaited > 0 ? $"it waits for {entry.Awaited} writes that came before it" : "the disk has not completed it";
+        entry.Awaited > 0 ? $"it waits for {entry.Awaited} writes that came before it"
+        : entry.Paused ? "the kernel has no thread for it: raise the limit on threads (ulimit -u, TasksMax)"
+        : "the disk has not completed it";
 
     private void StallEnded(in Slot entry, ulong status) =>
         Stalls?.Ended(entry.Kind, entry.Device, entry.Tag, Now - entry.Since, entry.Kind == RequestKind.GetSmart ? 0 : StatusErrno.ToErrno(status));

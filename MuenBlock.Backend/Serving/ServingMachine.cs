@@ -20,7 +20,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     where TDisks : struct, IDiskQueue
     where TResponses : struct, IResponseQueue
 {
-    // The kernel asks for a repeat (EINTR, EAGAIN) only in passing. One that never stops asking is a failure.
+    // The kernel asks for a repeat (EINTR, EAGAIN; ECANCELED: see Pause) only in passing. One that never stops asking is a failure.
     private const byte MostRetries = 100;
 
     private const ulong Unknown = 0; // the answer to a question that has none (docs/wire-format.md, "Request and response")
@@ -30,7 +30,8 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     private const int Eagain = 11;
     private const int Eio = 5;
     private const int Enospc = 28;
-    private const int Eopnotsupp = 95; // asm-generic/errno.h
+    private const int Ecanceled = 125; // asm-generic/errno.h
+    private const int Eopnotsupp = 95;
 
     private readonly ServedDevice[] _devices;
     private readonly OffsetUnit _unit;
@@ -193,6 +194,12 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
         if (result is -Eintr or -Eagain && entry.Retries++ < MostRetries)
         {
             Start(slot, ref entry);
+            return;
+        }
+
+        if (result == -Ecanceled && entry.Retries++ < MostRetries)
+        {
+            Pause(ref entry);
             return;
         }
 

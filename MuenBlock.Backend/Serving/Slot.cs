@@ -41,6 +41,9 @@ internal struct Slot
     /// <summary>How often the kernel asked to try again.</summary>
     public byte Retries;
 
+    /// <summary>Whether it is to be started again after a pause.</summary>
+    public bool Paused;
+
     /// <summary>Whether a discard was sent the other way.</summary>
     public bool FellBack;
 

@@ -9,6 +9,7 @@ public sealed class LostWritesTests
 {
     private const int Enospc = 28; // asm-generic/errno-base.h
     private const int Eio = 5;
+    private const int Ecanceled = 125; // asm-generic/errno.h
 
     [Theory]
     [InlineData(false, false)]
@@ -33,6 +34,16 @@ public sealed class LostWritesTests
         var told = new List<int>();
         using Disk disk = Make(direct: true, isDevice: true, told);
         Assert.Equal(-Eio, disk.EndFlush(-Eio));
+        Assert.Equal(0, disk.EndFlush(0));
+        Assert.Empty(told);
+    }
+
+    [Fact]
+    public void A_flush_that_the_kernel_did_not_begin_has_lost_nothing()
+    {
+        var told = new List<int>();
+        using Disk disk = Make(direct: true, isDevice: false, told);
+        Assert.Equal(-Ecanceled, disk.EndFlush(-Ecanceled));
         Assert.Equal(0, disk.EndFlush(0));
         Assert.Empty(told);
     }

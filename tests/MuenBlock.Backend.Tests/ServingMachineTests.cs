@@ -10,6 +10,7 @@ public sealed class ServingMachineTests
     private const int Eintr = 4; // asm-generic/errno-base.h
     private const int Eio = 5;
     private const int Eopnotsupp = 95; // asm-generic/errno.h
+    private const int Ecanceled = 125;
     private const int Capacity = 4;
 
     private readonly List<Operation> _operations = [];
@@ -121,6 +122,51 @@ public sealed class ServingMachineTests
         End(100, -Eintr);
         Assert.Equal((ulong)Status.IoError, Assert.Single(_responses).Status);
         Assert.Equal(101, _operations.Count);
+    }
+
+    [Theory]
+    [InlineData(RequestKind.Write)]
+    [InlineData(RequestKind.Discard)]
+    [InlineData(RequestKind.Sync)]
+    public void What_the_kernel_had_no_thread_for_is_repeated_after_pauses_and_has_failed_after_some_seconds(RequestKind kind)
+    {
+        const long start = 1_000;
+        _machine.Now = start;
+        Ask(new Request { Kind = kind, Tag = 1, Length = kind == RequestKind.Sync ? 0u : 512u });
+        for (int i = 0; i < 100; i++)
+        {
+            End(i, -Ecanceled);
+            Assert.Equal(1, _machine.UnderWay);
+            _machine.Now = _machine.Deadline - 1;
+            _machine.Watch();
+            Assert.Equal(i + 1, _operations.Count);
+            _machine.Now++;
+            _machine.Watch();
+            Assert.Equal(_operations[0], _operations[i + 1]);
+            Assert.Equal(long.MaxValue, _machine.Deadline);
+        }
+
+        Assert.InRange(_machine.Now - start, 6_000, 30_000);
+        Assert.Empty(_responses);
+        End(100, -Ecanceled);
+        Assert.Equal((1u, (ulong)Status.IoError), Answer());
+    }
+
+    [Fact]
+    public void All_that_is_paused_is_repeated_at_the_same_time()
+    {
+        Ask(Write(1), Write(2), Write(3));
+        End(0, -Ecanceled);
+        _machine.Now += 50;
+        End(2, -Ecanceled);
+        _machine.Now = _machine.Deadline;
+        _machine.Watch();
+        Assert.Equal([_operations[0], _operations[2]], _operations.Skip(3));
+        End(3, 512);
+        End(1, 512);
+        End(4, 512);
+        Assert.Equal([1u, 2u, 3u], _responses.Select(response => response.Tag));
+        Assert.All(_responses, response => Assert.Equal(0ul, response.Status));
     }
 
     [Fact]

@@ -11,6 +11,8 @@ public sealed class ServingRingTests
     // IORING_OP_*, linux/io_uring.h: CONNECT, OPENAT, OPENAT2, UNLINKAT, RENAMEAT, SOCKET, FIXED_FD_INSTALL.
     private static readonly byte[] s_forbidden = [16, 18, 28, 36, 35, 45, 54];
 
+    private const string Worker = "iou-wrk-";
+
     [Theory]
     [InlineData(null)]
     [InlineData(1)]
@@ -25,6 +27,35 @@ public sealed class ServingRingTests
     {
         using Ring ring = ServingRing.CreatePolled();
         AssertIsRestricted(ring);
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData(60_000)]
+    public void The_kernel_has_a_thread_for_flushes_before_there_are_any(int? idleMilliseconds)
+    {
+        using Ring ring = ServingRing.Create(idleMilliseconds is { } idle ? TimeSpan.FromMilliseconds(idle) : null);
+        ServingRing.StartWorker(ring);
+
+        // Workers are named after the thread that they work for: this one, or the ring's own.
+        string self = Path.GetFileName(File.ResolveLinkTarget("/proc/thread-self", returnFinalTarget: false)!.FullName);
+        Assert.Contains(
+            Directory.GetDirectories("/proc/self/task"),
+            task => Name(task) is var name && name.StartsWith(Worker, StringComparison.Ordinal)
+                && (idleMilliseconds is null ? name[Worker.Length..] == self : Name($"/proc/self/task/{name[Worker.Length..]}").StartsWith("iou-sqp-", StringComparison.Ordinal)));
+    }
+
+    private static string Name(string task)
+    {
+        try
+        {
+            return File.ReadAllText($"{task}/comm").TrimEnd();
+        }
+        catch (IOException)
+        {
+            // A thread of another test, which has ended.
+            return string.Empty;
+        }
     }
 
     private static void AssertIsRestricted(Ring ring)
