@@ -34,6 +34,9 @@ leaves_devices_alone() {
 check "tests/cli/run leaves a machine's own ublk devices alone" leaves_devices_alone
 check "bench/measure leaves a machine's own ublk devices alone" cannot_run 'ublk devices of its own' where_all_is '/dev /sys/class' /sys/class/ublk-char/ublkc0 "$here/../../bench/measure"
 check "bench/measure leaves a machine's own RAM disks alone" cannot_run 'RAM disks of its own' where_all_is '/dev /sys/class' /dev/ram0 "$here/../../bench/measure"
+check "bench/measure leaves a machine's own vDPA devices alone" cannot_run 'vDPA devices of its own' where_all_is '/dev /sys/class /sys/bus' /sys/bus/vdpa/devices/vd0 "$here/../../bench/measure"
+check "bench/measure leaves a machine's own VDUSE device alone" cannot_run 'a VDUSE device vd0 of its own' where_all_is '/dev /sys/class /sys/bus' /dev/vduse/vd0 "$here/../../bench/measure"
+check "bench/measure leaves a machine's own nbd devices alone" cannot_run 'nbd devices in use' where_all_is '/dev /sys/class /sys/bus /sys/block' /sys/block/nbd0/pid "$here/../../bench/measure"
 
 # A copy of the guest's tests, with a mistake in it.
 with_a_mistake() { rm -rf copy/* && cp -r "$here/../guest" "$here/../report.sh" copy/ && mkdir copy/cli && cp "$here/refused.sh" copy/cli/ && echo "$1" >>"copy/guest/$2"; }
