@@ -38,6 +38,22 @@ check "bench/measure leaves a machine's own vDPA devices alone" cannot_run 'vDPA
 check "bench/measure leaves a machine's own VDUSE device alone" cannot_run 'a VDUSE device vd0 of its own' where_all_is '/dev /sys/class /sys/bus' /dev/vduse/vd0 "$here/../../bench/measure"
 check "bench/measure leaves a machine's own nbd devices alone" cannot_run 'nbd devices in use' where_all_is '/dev /sys/class /sys/bus /sys/block' /sys/block/nbd0/pid "$here/../../bench/measure"
 
+tests_nothing_of_an_earlier_build() {
+    mkdir -p earlier/{bin,out,tests/guest}
+    cp "$here/../../test" earlier/
+    cp "$here/../report.sh" earlier/tests/
+    ln -s /bin/true earlier/bin/dotnet
+    ln -s /bin/true earlier/guest
+    ln -s /bin/false earlier/build
+    ln -s /bin/true earlier/out/muenblock-backend
+    ln -s /bin/true earlier/tests/guest/boot
+    ! PATH=$t/earlier/bin:$PATH earlier/test cli peer guest >of-earlier 2>&1 </dev/null || return
+    cat of-earlier
+    [[ $(grep -cE '^FAILED .* s  \./test (cli|peer|guest) runs to its end$' of-earlier) == 3 ]]
+    tail -n 1 of-earlier | grep -qE '^[0-9]+ passed, 4 failed$'
+}
+check './test does not test what an earlier build has left, and says so for each part' tests_nothing_of_an_earlier_build
+
 # A copy of the guest's tests, with a mistake in it.
 with_a_mistake() { rm -rf copy/* && cp -r "$here/../guest" "$here/../report.sh" copy/ && mkdir copy/cli && cp "$here/refused.sh" copy/cli/ && echo "$1" >>"copy/guest/$2"; }
 mkdir copy
