@@ -7,7 +7,7 @@ row 2 "'--frobnicate'" muenblock-ublk del --frobnicate
 row 2 "name the devices to delete, or give --all" muenblock-ublk del --all=perhaps
 for name in '' x 0x1 -1 +1 ' 0' 1.5 1048576 99999999999 ublkb ublkbx ublkc0 ublkb0p1 /dev/sda /dev/0 /dev/ublkc0 /dev/ublkb /dev/ublkb0p1 dev/ublkb0 ./ublkb0 /ublkb0 \
     007 ublkb01 /dev/ublkb00 ublkb0x @0 '[suggest]'; do
-    row 2 "$name" muenblock-ublk del -- "$name"
+    row 2 "'$name' is no ublk block device: give its number" muenblock-ublk del -- "$name"
 done
 row 2 "'x' is no ublk block device" muenblock-ublk del 0 x
 
