@@ -44,7 +44,7 @@ internal static class AddCommand
         HelpName = "BYTES",
     };
 
-    private static readonly Option<bool> s_readOnly = new("--read-only") { Description = "Make read-only devices, even if the server would let them be written." };
+    private static readonly Option<bool> s_readOnly = new("--read-only") { Description = "Make read-only devices, even if the backend would let them be written." };
 
     private static readonly Option<bool> s_recover = new("--recover")
     {
@@ -64,7 +64,7 @@ internal static class AddCommand
         {
             s_connections, s_join, s_regionDirectory, s_id, s_depth, s_maxIo, s_applicationMemory, s_readOnly, s_batch, s_recover, s_offsetUnit,
         };
-        foreach (Option option in ServingArguments.Options) command.Add(option);
+        foreach (Option option in ServingOptions.OfFirst.All) command.Add(option);
         command.SetAction(parsed => (int)Add(parsed, arguments));
         return command;
     }

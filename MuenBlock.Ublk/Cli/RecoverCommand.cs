@@ -2,6 +2,7 @@ using System.CommandLine;
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
 
@@ -18,7 +19,7 @@ internal static class RecoverCommand
     private static readonly Argument<string[]> s_ids = new("ID") { Description = "The N of /dev/ublkbN, or that path; all devices of its connection are taken over. May repeat.", Arity = ArgumentArity.ZeroOrMore };
     private static readonly Option<bool> s_all = new("--all") { Description = "Take over every device of muenblock-ublk that has lost its server." };
     private static readonly Option<string[]> s_connections = MakeConnections();
-    private static readonly Option<string> s_regionDirectory = CommonOptions.RegionDirectoryOption();
+    private static readonly Option<string> s_regionDirectory = MakeRegionDirectory();
 
     /// <summary>--other-disk, which <c>upgrade</c> has as well.</summary>
     public static Option<bool> OtherDisk { get; } = new("--other-disk")
@@ -29,11 +30,11 @@ internal static class RecoverCommand
     /// <summary>The verb, for the command line.</summary>
     public static Command Create()
     {
-        var command = new Command(Verb, "Serve block devices again whose server has died or was told to leave, and print their paths. Their users have been waiting and see no error.")
+        var command = new Command(Verb, "Serve block devices again whose server has died or was told to leave, and print their paths. Their users have been waiting and see no error. What is not given is as it was for the server before, but for --connect-timeout.")
         {
             s_ids, s_all, s_connections, s_regionDirectory, OtherDisk,
         };
-        foreach (Option option in ServingArguments.Options) command.Add(option);
+        foreach (Option option in ServingOptions.OfSuccessor.All) command.Add(option);
         command.SetAction(parsed => (int)Recover(parsed));
         return command;
     }
@@ -50,7 +51,7 @@ internal static class RecoverCommand
     /// <summary>The command line of the process that takes over a connection.</summary>
     /// <param name="id">One of its devices.</param>
     /// <param name="connection">The connection.</param>
-    /// <param name="parsed">A command line that has options of <see cref="ServingArguments"/>.</param>
+    /// <param name="parsed">A command line that has the options of a successor.</param>
     internal static IReadOnlyList<string> Arguments(int id, WaitingConnection connection, ParseResult parsed) =>
         [Verb, $"{id}", "--conn", connection.Connections.ToString(), "--region-dir", connection.RegionDirectory, .. OtherDiskGiven(parsed), .. ServingArguments.Given(parsed)];
 
@@ -95,7 +96,7 @@ internal static class RecoverCommand
         ConnectionString[] given = [.. (parsed.GetValue(s_connections) ?? []).SelectMany(ConnectionString.ParseList)];
         string? directory = parsed.GetValue(s_regionDirectory);
         if (directory is { Length: 0 }) throw new ProgramException(ExitCode.Usage, "--region-dir is empty: name a directory");
-        var serving = ServingArguments.Read(parsed);
+        var serving = ServingArguments.ReadSuccessor(parsed, record: null);
         if (BackgroundServer.IsWanted) return Serve(parsed, ids[0], given, directory);
         if (all && DeviceDirectory.Ids().Count == 0) return ExitCode.Success;
 
@@ -138,7 +139,7 @@ internal static class RecoverCommand
     private static ExitCode Serve(ParseResult parsed, int id, IReadOnlyList<ConnectionString> given, string? directory)
     {
         WaitingConnection waiting = Waiting(plan => plan.Of(id, given, directory));
-        var serving = ServingArguments.Read(parsed, waiting.Record);
+        var serving = ServingArguments.ReadSuccessor(parsed, waiting.Record);
         ServerOptions[] options =
         [
             new ServerOptions
@@ -155,6 +156,13 @@ internal static class RecoverCommand
         return serving.Foreground
             ? ForegroundServer.RunHere(() => options, serving)
             : BackgroundServer.Serve(() => options, serving, serving.LogFile ?? waiting.Record?.LogFile);
+    }
+
+    private static Option<string> MakeRegionDirectory()
+    {
+        Option<string> option = CommonOptions.RegionDirectoryOption();
+        option.Description = $"The directory with the connection's regions, where the devices' records are lost. Default then: {RegionDirectory.Muen} where that is mounted, else {RegionDirectory.SharedMemory}.";
+        return option;
     }
 
     private static Option<string[]> MakeConnections()

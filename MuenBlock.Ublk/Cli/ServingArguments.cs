@@ -18,53 +18,15 @@ internal sealed class ServingArguments
     private const string NoIoTimeout = "none"; // takes back what a predecessor was told
     private const double LeastIoTimeoutSeconds = 0.1; // a server may be kept from its CPU for so long by anything
 
-    private static readonly Option<string> s_eventDirectory = CommonOptions.EventDirectoryOption();
-    private static readonly Option<string> s_wait = CommonOptions.WaitOption();
-    private static readonly Option<string> s_spin = CommonOptions.SpinOption();
-    private static readonly Option<string> s_cpus = CommonOptions.CpusOption(hasQueues: true);
-    private static readonly Option<string> s_stallWarning = CommonOptions.StallWarningOption();
-    private static readonly Option<string> s_sandbox = CommonOptions.SandboxOption();
-    private static readonly Option<string> s_logLevel = CommonOptions.LogLevelOption();
-
-    private static readonly Option<string> s_ioTimeout = new("--io-timeout")
-    {
-        Description = "Let I/O fail if the server has not answered for so long, until it answers again. Default, and none: wait for ever.",
-        HelpName = "SECONDS|none",
-    };
-
-    private static readonly Option<string> s_connectTimeout = new("--connect-timeout")
-    {
-        Description = "How long the server may take to appear, in seconds.",
-        HelpName = "SECONDS",
-        DefaultValueFactory = _ => "10",
-    };
-
-    private static readonly Option<bool> s_foreground = new("--foreground") { Description = "Serve in this process and log to standard error." };
-
-    private static readonly Option<string> s_logFile = new("--log-file")
-    {
-        Description = $"Where the serving process logs. Default: a file in {DeviceRecord.Directory}, which goes if the process ends well; of recover and upgrade the log of the server before.",
-        HelpName = "FILE",
-    };
-
-    // What a successor goes on with, beside the directory of events. A time-out and a log are chosen anew.
-    private static readonly Option[] s_recorded = [s_ioTimeout, s_wait, s_spin, s_cpus, s_stallWarning, s_sandbox, s_logLevel];
-
     // As they were asked for, but for the CPUs.
     private readonly IReadOnlyList<string> _recorded;
 
     private ServingArguments(IReadOnlyList<string> recorded) => _recorded = recorded;
 
-    /// <summary>The options, for the verbs that have them.</summary>
-    public static IReadOnlyList<Option> Options { get; } = [s_connectTimeout, s_ioTimeout, s_foreground, s_logFile, s_eventDirectory, s_wait, s_spin, s_cpus, s_stallWarning, s_sandbox, s_logLevel];
-
     /// <summary>Where the events of channels are; null if there are none.</summary>
     public required string? EventDirectory { get; init; }
 
-    /// <summary>Those of the options that a process has which serves in the background whatever is said.</summary>
-    public static IEnumerable<Option> Taken => Options.Where(option => option != s_foreground);
-
-    /// <summary>How the server is waited for.</summary>
+    /// <summary>How the backend is waited for.</summary>
     public required WaitMode Wait { get; init; }
 
     /// <summary>How long to look for work before sleeping.</summary>
@@ -82,7 +44,7 @@ internal sealed class ServingArguments
     /// <summary>The least severe lines that are logged.</summary>
     public required LogLevel LogLevel { get; init; }
 
-    /// <summary>How long the server may take to appear.</summary>
+    /// <summary>How long the backend may take to appear.</summary>
     public required TimeSpan ConnectTimeout { get; init; }
 
     /// <summary>Whether this process is the server.</summary>
@@ -91,41 +53,20 @@ internal sealed class ServingArguments
     /// <summary>Where a server in the background logs; null where nobody named a file.</summary>
     public required string? LogFile { get; init; }
 
-    /// <summary>Reads the options.</summary>
+    /// <summary>Reads the options of <c>add</c>.</summary>
     /// <param name="parsed">The command line.</param>
-    /// <param name="record">What a predecessor recorded; null without one.</param>
-    /// <exception cref="ProgramException">A value is out of its range.</exception>
-    public static ServingArguments Read(ParseResult parsed, DeviceRecord? record = null)
-    {
-        var predecessor = new Command("predecessor");
-        foreach (Option option in s_recorded) predecessor.Add(option);
-        ParseResult before = predecessor.Parse((record?.Options ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries));
-        bool usable = before.Errors.Count == 0;
-        string? ioTimeout = SourceOf(s_ioTimeout).GetValue(s_ioTimeout);
-        if (ioTimeout == NoIoTimeout) ioTimeout = null;
+    /// <exception cref="ProgramException">A value is out of its range, or two options exclude each other.</exception>
+    public static ServingArguments Read(ParseResult parsed) => Read(parsed, ServingOptions.OfFirst, record: null);
 
-        return new ServingArguments([.. s_recorded.Where(option => option != s_cpus && (option != s_ioTimeout || ioTimeout is not null)).SelectMany(option => Tokens(SourceOf(option), option))])
-        {
-            EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(s_eventDirectory) ?? (Directory.Exists(record?.EventDirectory) ? record.EventDirectory : null)),
-            Wait = CommonOptions.ParseWait(Value(s_wait)),
-            Spin = CommonOptions.ParseSpin(Value(s_spin)),
-            Cpus = CpuChoice.Parse(Value(s_cpus), hasQueues: true),
-            Patience = ParsePatience(ioTimeout, Value(s_stallWarning)),
-            Sandbox = CommonOptions.ParseSandbox(Value(s_sandbox)),
-            LogLevel = CommonOptions.ParseLogLevel(Value(s_logLevel)),
-            ConnectTimeout = CommonOptions.ParseSeconds("--connect-timeout", parsed.GetRequiredValue(s_connectTimeout)),
-            Foreground = parsed.GetValue(s_foreground),
-            LogFile = parsed.GetValue(s_logFile),
-        };
-
-        ParseResult SourceOf(Option option) => usable && !IsGiven(parsed, option) && IsGiven(before, option) ? before : parsed;
-
-        T Value<T>(Option<T> option) => SourceOf(option).GetRequiredValue(option);
-    }
-
-    /// <summary>The options as they were given, for another process.</summary>
+    /// <summary>Reads the options of a successor. What is not given is as a predecessor recorded it.</summary>
     /// <param name="parsed">The command line.</param>
-    public static IReadOnlyList<string> Given(ParseResult parsed) => [.. Options.SelectMany(option => Tokens(parsed, option))];
+    /// <param name="record">The record; null without one, or before it is known which.</param>
+    /// <exception cref="ProgramException">A value is out of its range, or two options exclude each other.</exception>
+    public static ServingArguments ReadSuccessor(ParseResult parsed, DeviceRecord? record) => Read(parsed, ServingOptions.OfSuccessor, record);
+
+    /// <summary>A successor's options as they were given, for another process.</summary>
+    /// <param name="parsed">The command line.</param>
+    public static IReadOnlyList<string> Given(ParseResult parsed) => [.. ServingOptions.OfSuccessor.All.SelectMany(option => Tokens(parsed, option))];
 
     /// <summary>How a connection is used.</summary>
     /// <param name="unit">What its offsets count.</param>
@@ -133,7 +74,47 @@ internal sealed class ServingArguments
 
     /// <summary>What was asked for, for the records of devices. Each of several connections gets a successor of its own, so that a list of CPUs is the connection's alone.</summary>
     /// <param name="cpus">The CPUs of the devices' connections.</param>
-    public string Recorded(CpuChoice cpus) => string.Join(' ', cpus.IsAny ? _recorded : [.. _recorded, s_cpus.Name, $"{cpus}"]);
+    public string Recorded(CpuChoice cpus) => string.Join(' ', cpus.IsAny ? _recorded : [.. _recorded, ServingOptions.OfFirst.Cpus.Name, $"{cpus}"]);
+
+    private static ServingArguments Read(ParseResult parsed, ServingOptions options, DeviceRecord? record)
+    {
+        ServingOptions first = ServingOptions.OfFirst;
+        ParseResult before = Before(record?.Options ?? string.Empty);
+        if (before.Errors.Count > 0) before = Before(string.Empty);
+        bool foreground = parsed.GetValue(options.Foreground);
+        string? logFile = parsed.GetValue(options.LogFile);
+        if (foreground && logFile is not null) throw new ProgramException(ExitCode.Usage, "--foreground and --log-file exclude each other: in the foreground the log goes to standard error");
+        string? ioTimeout = parsed.GetValue(options.IoTimeout) ?? before.GetValue(first.IoTimeout);
+        if (ioTimeout == NoIoTimeout) ioTimeout = null;
+        IEnumerable<string> recorded = options.Recorded.Zip(first.Recorded)
+            .Where(pair => pair.First != options.Cpus && (pair.First != options.IoTimeout || ioTimeout is not null))
+            .SelectMany(pair => IsGiven(parsed, pair.First) ? Tokens(parsed, pair.First) : Tokens(before, pair.Second));
+
+        return new ServingArguments([.. recorded])
+        {
+            EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(options.EventDirectory) ?? (Directory.Exists(record?.EventDirectory) ? record.EventDirectory : null)),
+            Wait = CommonOptions.ParseWait(Value(of => of.Wait)),
+            Spin = CommonOptions.ParseSpin(Value(of => of.Spin)),
+            Cpus = CpuChoice.Parse(Value(of => of.Cpus), hasQueues: true),
+            Patience = ParsePatience(ioTimeout, Value(of => of.StallWarning)),
+            Sandbox = CommonOptions.ParseSandbox(Value(of => of.Sandbox)),
+            LogLevel = CommonOptions.ParseLogLevel(Value(of => of.LogLevel)),
+            ConnectTimeout = CommonOptions.ParseSeconds("--connect-timeout", parsed.GetRequiredValue(options.ConnectTimeout)),
+            Foreground = foreground,
+            LogFile = logFile,
+        };
+
+        string Value(Func<ServingOptions, Option<string>> option) =>
+            IsGiven(parsed, option(options)) ? parsed.GetRequiredValue(option(options)) : before.GetRequiredValue(option(first));
+    }
+
+    /// <summary>What a predecessor was told, with the defaults for the rest.</summary>
+    private static ParseResult Before(string recorded)
+    {
+        var predecessor = new Command("predecessor");
+        foreach (Option option in ServingOptions.OfFirst.Recorded) predecessor.Add(option);
+        return predecessor.Parse(recorded.Split(' ', StringSplitOptions.RemoveEmptyEntries));
+    }
 
     private static bool IsGiven(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
 

@@ -15,8 +15,8 @@ internal static class UpgradeCommand
     /// <summary>The verb, for the command line.</summary>
     public static Command Create()
     {
-        var command = new Command("upgrade", "Replace the process that serves a block device by this program, while it is in use. Prints the devices' paths, and how long I/O waited.") { s_id, RecoverCommand.OtherDisk };
-        foreach (Option option in ServingArguments.Taken) command.Add(option);
+        var command = new Command("upgrade", "Replace the process that serves a block device by this program, while it is in use. Prints the devices' paths, and how long I/O waited. What is not given is as it was for the server before, but for --connect-timeout.") { s_id, RecoverCommand.OtherDisk };
+        foreach (Option option in ServingOptions.OfSuccessor.OfBackground) command.Add(option);
         command.SetAction(parsed => (int)Upgrade(parsed));
         return command;
     }
@@ -24,7 +24,7 @@ internal static class UpgradeCommand
     private static ExitCode Upgrade(ParseResult parsed)
     {
         int id = DeleteCommand.ParseId(parsed.GetRequiredValue(s_id));
-        _ = ServingArguments.Read(parsed);
+        _ = ServingArguments.ReadSuccessor(parsed, record: null);
         using ILoggerFactory logs = LineLog.ToStandardError(LogLevel.Warning);
         using ControlPlane control = ControlPlane.Open(logs.CreateLogger("upgrade"));
         long start = Stopwatch.GetTimestamp();
@@ -44,7 +44,7 @@ internal static class UpgradeCommand
     // What the new process would refuse must not cost the devices the one that they have.
     private static void Check(ParseResult parsed, WaitingConnection connection)
     {
-        var serving = ServingArguments.Read(parsed, connection.Record);
+        var serving = ServingArguments.ReadSuccessor(parsed, connection.Record);
         ConnectionOptions.Check(serving.Patience, connection.Devices.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)));
         if ((serving.LogFile ?? connection.Record?.LogFile) is { } log) BackgroundServer.OpenLog(Path.GetFullPath(log)).Dispose();
     }

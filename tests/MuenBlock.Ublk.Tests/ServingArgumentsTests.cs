@@ -63,6 +63,25 @@ public sealed class ServingArgumentsTests
         Assert.Empty(endless.Recorded(endless.Cpus));
     }
 
+    [Fact]
+    public void A_successor_has_the_defaults_of_the_first_server_where_the_record_says_nothing()
+    {
+        ServingArguments next = Recover(string.Empty);
+        ServingArguments first = ServingArguments.Read(Parse(AddCommand.Create([]), "--conn 1:a:b:c"));
+        Assert.Equal((first.Wait, first.Spin, first.Patience, first.Sandbox, first.LogLevel), (next.Wait, next.Spin, next.Patience, next.Sandbox, next.LogLevel));
+        Assert.True(next.Cpus.IsAny);
+        Assert.Empty(next.Recorded(next.Cpus));
+    }
+
+    [Theory]
+    [InlineData("recover")]
+    [InlineData("upgrade")]
+    public void The_help_of_a_successor_tells_of_no_default_but_that_of_the_time_out_for_the_connection(string verb)
+    {
+        Command command = verb == "recover" ? RecoverCommand.Create() : UpgradeCommand.Create();
+        Assert.Equal(["--connect-timeout"], command.Options.OfType<Option<string>>().Where(option => option.HasDefaultValue).Select(option => option.Name));
+    }
+
     private static IReadOnlyList<ServerOptions> Add(string arguments)
     {
         ParseResult parsed = Parse(AddCommand.Create([]), arguments);
@@ -70,7 +89,7 @@ public sealed class ServingArgumentsTests
     }
 
     private static ServingArguments Recover(string recorded, string arguments = "") =>
-        ServingArguments.Read(Parse(RecoverCommand.Create(), arguments), DeviceRecordTests.Example(0) with { Options = recorded });
+        ServingArguments.ReadSuccessor(Parse(RecoverCommand.Create(), arguments), DeviceRecordTests.Example(0) with { Options = recorded });
 
     private static ParseResult Parse(Command command, string arguments)
     {

@@ -37,6 +37,7 @@ for value in 0 0.09 -1 86401 x 1s 1,5 ''; do add 2 "--io-timeout '$value' is not
 add 2 "--io-timeout" --io-timeout
 for value in -1 86401 x 1s ''; do add 2 "--stall-warning '$value' is not a time: 0 to 86400 seconds" --stall-warning "$value"; done
 add 2 "--log-file" --log-file
+add 2 "--foreground and --log-file exclude each other" --foreground --log-file log
 add 2 "'perhaps'" --read-only=perhaps
 add 2 "'perhaps'" --foreground=perhaps
 add 2 "'perhaps'" --recover=perhaps

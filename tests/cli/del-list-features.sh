@@ -22,6 +22,7 @@ row 2 "3 fields instead of 4 or 6" muenblock-ublk recover 0 --conn 1:a:b
 row 2 "--region-dir is empty" muenblock-ublk recover 0 --region-dir ''
 row 2 "--connect-timeout 'x' is not a time" muenblock-ublk recover 0 --connect-timeout x
 row 2 "--cpus 'x'" muenblock-ublk recover --all --cpus x
+row 2 "--foreground and --log-file exclude each other" muenblock-ublk recover 0 --foreground --log-file log
 row 2 "'--join'" muenblock-ublk recover 0 --join    # the driver knows how many queues there are
 row 2 "--spin '10001'" muenblock-ublk recover --all --spin 10001
 row 2 "'loud'" muenblock-ublk recover --all --log-level loud

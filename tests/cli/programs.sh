@@ -32,6 +32,13 @@ check "muenblock-backend serve --help prints the options on standard output" pri
 for verb in add del list features; do
     check "muenblock-ublk $verb --help prints the usage on standard output" prints "^  muenblock-ublk $verb" muenblock-ublk $verb --help
 done
+# What is not given is as it was for the server before: only the time-out for the connection has a default.
+tells_of_one_default() {
+    muenblock-ublk "$1" --help >helped
+    grep -o '\[default: [^]]*\]' helped | cmp - <(echo '[default: 10]')
+    ! grep 'Default, ' helped
+}
+for verb in recover upgrade; do check "muenblock-ublk $verb --help tells of no default that it has not" tells_of_one_default $verb; done
 
 # A machine's own devices are none of a test's business: where there are any, what would meet them is left out.
 without_devices() {
