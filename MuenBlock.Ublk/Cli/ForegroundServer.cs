@@ -207,7 +207,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     [LoggerMessage(40, LogLevel.Warning, "asked to end, but {Users}: going on; end their use, then ask again{Otherwise}")]
     private static partial void LogInUse(ILogger log, string users, string otherwise);
 
-    [LoggerMessage(41, LogLevel.Error, "asked to end, but I/O that is under way does not end; its server may be stuck")]
+    [LoggerMessage(41, LogLevel.Error, "asked to end, but I/O that is under way does not end; its backend may be stuck")]
     private static partial void LogNotIdle(ILogger log);
 
     [LoggerMessage(42, LogLevel.Error, "{Reason}: going on without the record; after the death of this process its connection will have to be named again")]

@@ -102,7 +102,7 @@ internal sealed record BufferLayout
         }
 
         ulong most = Math.Min(mostBytes, LargestIo);
-        if (largestIo > most) throw new ProgramException(ExitCode.Usage, $"--max-io {largestIo} is more than the server takes: {most} bytes");
+        if (largestIo > most) throw new ProgramException(ExitCode.Usage, $"--max-io {largestIo} is more than the backend takes: {most} bytes");
         if (largestIo is { } size)
         {
             ulong fitting = share / (size + gap);
@@ -129,13 +129,13 @@ internal sealed record BufferLayout
     {
         // Slots that lie a page apart would reach into it; and of what such a server would merge there nothing is known.
         if (mergesByBytes && sharesMemory)
-            throw new ProgramException(ExitCode.Peer, "devices with --app-memory need a server that agrees on features, as the one that they were added with did: start that one, such as muenblock-backend");
+            throw new ProgramException(ExitCode.Peer, "devices with --app-memory need a backend that agrees on features, as the one that they were added with did: start that one, such as muenblock-backend");
         uint gap = mergesByBytes ? Gap : 0;
         ulong needed = (ulong)devices * (ulong)depth * (largestIo + gap);
         string what = $"{devices} waiting device(s) with {depth} I/Os of up to {largestIo} bytes each";
         if (needed > bufferLength)
         {
-            string why = mergesByBytes ? ", and a server that agrees on no features needs a page between them: start the one that they were added with" : ": give the connection the regions that they were added with";
+            string why = mergesByBytes ? ", and a backend that agrees on no features needs a page between them: start the one that they were added with" : ": give the connection the regions that they were added with";
             throw new ProgramException(ExitCode.Resource, $"{what} do not fit into the buffer of {bufferLength} bytes{why}");
         }
 

@@ -23,7 +23,7 @@ internal sealed partial class ConnectionThread
 
         void ISessionEvents.Refused(string rule)
         {
-            if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Peer, $"connection {_id}: the server broke a rule: {rule}");
+            if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Peer, $"connection {_id}: the backend broke a rule: {rule}");
             _owner._greeted.Set();
             if (_budget.Allows()) LogRefused(_log, _id, rule);
         }
@@ -78,9 +78,9 @@ internal sealed partial class ConnectionThread
             _stalls.Begun(io.Kind, io.Device, io.Offset, io.Length, io.Tag, milliseconds, DescribeAwaited(io));
 
         private static string DescribeAwaited(in InFlight io) =>
-            io.Held ? "it is held until another has ended with which the server would merge it wrongly"
-            : io.Sent ? "the server has not answered"
-            : "no server takes I/O yet";
+            io.Held ? "it is held until another has ended with which the backend would merge it wrongly"
+            : io.Sent ? "the backend has not answered"
+            : "no backend takes I/O yet";
 
         void ISessionEvents.StallEnded(in InFlight io, long milliseconds, int result) =>
             _stalls.Ended(io.Kind, io.Device, io.Tag, milliseconds, result < 0 ? -result : 0);

@@ -6,13 +6,13 @@ namespace MuenBlock.Ublk.Queues;
 /// <summary>What a connection's thread logs. None of it happens per I/O.</summary>
 internal sealed partial class ConnectionThread
 {
-    [LoggerMessage(10, LogLevel.Information, "connection {Connection}: ready; the server knows {Features}; {Replayed} I/Os were sent again")]
+    [LoggerMessage(10, LogLevel.Information, "connection {Connection}: ready; the backend knows {Features}; {Replayed} I/Os were sent again")]
     private static partial void LogReady(ILogger log, uint connection, PeerFeatures features, ulong replayed);
 
-    [LoggerMessage(11, LogLevel.Error, "connection {Connection}: the server is refused, rule {Rule}; I/O fails until it keeps to it")]
+    [LoggerMessage(11, LogLevel.Error, "connection {Connection}: the backend is refused, rule {Rule}; I/O fails until it keeps to it")]
     private static partial void LogRefused(ILogger log, uint connection, string rule);
 
-    [LoggerMessage(47, LogLevel.Error, "connection {Connection}: the server is refused, rule {Rule}; nothing is written, and I/O waits for the right disk (to go on with this one: 'muenblock-ublk upgrade ID --other-disk')")]
+    [LoggerMessage(47, LogLevel.Error, "connection {Connection}: the backend is refused, rule {Rule}; nothing is written, and I/O waits for the right disk (to go on with this one: 'muenblock-ublk upgrade ID --other-disk')")]
     private static partial void LogOtherDisk(ILogger log, uint connection, string rule);
 
     [LoggerMessage(48, LogLevel.Error, "connection {Connection}: the size is refused, rule {Rule}; the block device stays as it is, and I/O behind the end of the disk fails")]
@@ -24,13 +24,13 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(13, LogLevel.Warning, "connection {Connection}: dropped a response that nobody asked for, rule ResponsesAnswerRequests: kind {Kind}, device {Device}, tag {Tag}")]
     private static partial void LogStray(ILogger log, uint connection, RequestKind kind, ushort device, uint tag);
 
-    [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the server is gone; {Count} I/Os wait for its return")]
+    [LoggerMessage(14, LogLevel.Warning, "connection {Connection}: the backend is gone; {Count} I/Os wait for its return")]
     private static partial void LogServerLeft(ILogger log, uint connection, int count);
 
-    [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: the response channel is not what was agreed, rule ChannelsAreAsAgreed: {Header}; waiting for another server")]
+    [LoggerMessage(15, LogLevel.Warning, "connection {Connection}: the response channel is not what was agreed, rule ChannelsAreAsAgreed: {Header}; waiting for another backend")]
     private static partial void LogIncompatible(ILogger log, uint connection, string header);
 
-    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: session dropped, rule ResponsesFitTheChannel: the server wrote more than the channel holds; beginning anew")]
+    [LoggerMessage(16, LogLevel.Warning, "connection {Connection}: session dropped, rule ResponsesFitTheChannel: the backend wrote more than the channel holds; beginning anew")]
     private static partial void LogOverrun(ILogger log, uint connection);
 
     [LoggerMessage(17, LogLevel.Error, "connection {Connection}: the driver refused a tag of /dev/ublkb{Id} ({Reason}): I/O that it has waits until another process serves the device ('muenblock-ublk upgrade ID')")]
@@ -48,7 +48,7 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(21, LogLevel.Error, "connection {Connection}: dropped, rule {Rule}: region {Region} was truncated while it was in use; I/O fails until the same file has its size again")]
     private static partial void LogLost(ILogger log, uint connection, string rule, string? region);
 
-    [LoggerMessage(22, LogLevel.Information, "connection {Connection}: the regions are whole again; waiting for the server")]
+    [LoggerMessage(22, LogLevel.Information, "connection {Connection}: the regions are whole again; waiting for the backend")]
     private static partial void LogRestored(ILogger log, uint connection);
 
     [LoggerMessage(24, LogLevel.Warning, "connection {Connection}: session dropped, rule OnlyItsWriterChangesAChannel: the request channel's header was overwritten; it begins anew")]
@@ -66,6 +66,6 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(19, LogLevel.Error, "connection {Connection}: ended by a failure")]
     private static partial void LogFailed(ILogger log, uint connection, Exception failure);
 
-    [LoggerMessage(20, LogLevel.Error, "connection {Connection}: no answer for {Seconds} s: {Failed} I/Os failed (--io-timeout), and all others will until the server has answered a Reset; {Peer}")]
+    [LoggerMessage(20, LogLevel.Error, "connection {Connection}: no answer for {Seconds} s: {Failed} I/Os failed (--io-timeout), and all others will until the backend has answered a Reset; {Peer}")]
     private static partial void LogLost(ILogger log, uint connection, double seconds, int failed, string peer);
 }

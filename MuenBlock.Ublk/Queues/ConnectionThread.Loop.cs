@@ -67,7 +67,7 @@ internal sealed partial class ConnectionThread
             _owner = owner;
             _log = owner._log;
             _id = regions.Name.Id;
-            _budget = new LineBudget(_log, $"connection {_id}, the server's coming and going", ServerLinesInMinute);
+            _budget = new LineBudget(_log, $"connection {_id}, the backend's coming and going", ServerLinesInMinute);
             _strayBudget = new LineBudget(_log, $"connection {_id}, responses that nobody asked for", StrayLinesInMinute);
             _stalls = new StallLog(_log, _id, DescribePeer);
             _ring = ring;
@@ -259,7 +259,7 @@ internal sealed partial class ConnectionThread
         }
 
         private string DescribePeer() =>
-            $"session {_session.State}, the server's epoch {_responses.Epoch:x}, requests written {_requests.Written}, responses written {_responses.Written} and read {_responses.Count}";
+            $"session {_session.State}, the backend's epoch {_responses.Epoch:x}, requests written {_requests.Written}, responses written {_responses.Written} and read {_responses.Count}";
 
         private unsafe void Take(Assignment assignment)
         {

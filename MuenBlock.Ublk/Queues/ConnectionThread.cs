@@ -88,7 +88,7 @@ internal sealed partial class ConnectionThread : IDisposable
     {
         while (!_greeted.Wait(GiveUpMilliseconds))
         {
-            if (giveUp()) throw new ProgramException(ExitCode.Busy, $"asked to end while the server of connection {_regions.Name.Id} was waited for");
+            if (giveUp()) throw new ProgramException(ExitCode.Busy, $"asked to end while the backend of connection {_regions.Name.Id} was waited for");
             if (Environment.TickCount64 >= deadline) break;
         }
 
@@ -97,7 +97,7 @@ internal sealed partial class ConnectionThread : IDisposable
         {
             throw new ProgramException(
                 ExitCode.Peer,
-                $"connection {_regions.Name.Id}: no server answered in time ({_state ?? "its response channel is inactive"}): is the backend running, with the same regions, protocols and --region-dir?");
+                $"connection {_regions.Name.Id}: no backend answered in time ({_state ?? "its response channel is inactive"}): is the backend running, with the same regions, protocols and --region-dir?");
         }
 
         return _devices;

@@ -52,13 +52,13 @@ internal sealed partial class DeviceServer
         {
             throw new ProgramException(
                 ExitCode.Peer,
-                $"/dev/ublkb{id} is not taken over: device {device} of the server is disk {geometries[device].Identity:x16} instead of {disk:x16}; export the one that it was made of, or say that this one has its contents (--other-disk)");
+                $"/dev/ublkb{id} is not taken over: device {device} of the backend is disk {geometries[device].Identity:x16} instead of {disk:x16}; export the one that it was made of, or say that this one has its contents (--other-disk)");
         }
 
-        string? difference = device >= geometries.Length || geometries[device].Blocks == 0 ? $"the server has no device {device} any more"
-            : geometries[device].BlockLength != block ? $"device {device} of the server has blocks of {geometries[device].BlockLength} bytes instead of {block}"
-            : geometries[device].Size < size ? $"device {device} of the server has {geometries[device].Size} bytes instead of {size}"
-            : geometries[device].MostBytes < info.LargestIoBytes ? $"device {device} of the server takes I/O of {geometries[device].MostBytes} bytes instead of {info.LargestIoBytes}"
+        string? difference = device >= geometries.Length || geometries[device].Blocks == 0 ? $"the backend has no device {device} any more"
+            : geometries[device].BlockLength != block ? $"device {device} of the backend has blocks of {geometries[device].BlockLength} bytes instead of {block}"
+            : geometries[device].Size < size ? $"device {device} of the backend has {geometries[device].Size} bytes instead of {size}"
+            : geometries[device].MostBytes < info.LargestIoBytes ? $"device {device} of the backend takes I/O of {geometries[device].MostBytes} bytes instead of {info.LargestIoBytes}"
             : null;
         return difference is null
             ? size

@@ -224,7 +224,7 @@ internal sealed partial class DeviceServer : IDisposable
     {
         (byte Device, DeviceGeometry Geometry)[] present =
             [.. _geometries.Select((geometry, device) => ((byte)device, geometry)).Where(pair => pair.geometry.Blocks != 0)];
-        if (present.Length == 0) throw new ProgramException(ExitCode.Peer, $"{options.Connections.Name}: the server exports no device with any blocks");
+        if (present.Length == 0) throw new ProgramException(ExitCode.Peer, $"{options.Connections.Name}: the backend exports no device with any blocks");
 
         Region? shared = SharedBuffer(options);
         ulong whole = BufferLength;
@@ -261,7 +261,7 @@ internal sealed partial class DeviceServer : IDisposable
         if (options.ApplicationMemory == 0) return null;
         Region buffer = OnlyBuffer;
         if (MergesByBytes(options))
-            throw new ProgramException(ExitCode.Peer, $"{options.Connections.Name}: --app-memory needs a server that agrees on features, such as muenblock-backend: one of the original's might merge what it should not");
+            throw new ProgramException(ExitCode.Peer, $"{options.Connections.Name}: --app-memory needs a backend that agrees on features, such as muenblock-backend: one of the original's might merge what it should not");
         if (!buffer.CanBePinned)
             throw new ProgramException(ExitCode.Resource, $"--app-memory: the pages of buffer {buffer.Name} cannot be pinned: leave the option out, or use a buffer in memory such as /dev/shm");
         if (_control.Features.HasFlag(UblkFeatures.SharedMemoryZeroCopy)) return buffer;
@@ -377,7 +377,7 @@ internal sealed partial class DeviceServer : IDisposable
     [LoggerMessage(39, LogLevel.Warning, "connection {Connection}: --app-memory has no effect but to reserve the memory: this kernel's driver copies all I/O (SHMEM_ZC came with Linux 7.1)")]
     private static partial void LogCannotShare(ILogger log, uint connection);
 
-    [LoggerMessage(31, LogLevel.Error, "{Path}: its last I/O has not ended in time; its server may be stuck")]
+    [LoggerMessage(31, LogLevel.Error, "{Path}: its last I/O has not ended in time; its backend may be stuck")]
     private static partial void LogNotClosed(ILogger log, string path);
 
     [LoggerMessage(32, LogLevel.Error, "{Path}: not removed: {Reason}")]

@@ -155,6 +155,6 @@ public sealed class BufferLayoutTests
         Assert.Equal(added, BufferLayout.Keep(buffer, 1, 1020, mergesByBytes: false, 64, added.LargestSlotIo, sharesMemory: true));
         ProgramException failure = Assert.Throws<ProgramException>(() => BufferLayout.Keep(buffer, 1, 1020, mergesByBytes: true, 64, added.LargestSlotIo, sharesMemory: true));
         Assert.Equal(ExitCode.Peer, failure.ExitCode);
-        Assert.Contains("--app-memory need a server that agrees on features", failure.Message, StringComparison.Ordinal);
+        Assert.Contains("--app-memory need a backend that agrees on features", failure.Message, StringComparison.Ordinal);
     }
 }

@@ -48,7 +48,7 @@ events_wake_both_ends_on_muens_files_and_nobody_polls() {
     grep -q "bounce buffer" "$backend_log"
     add --conn $CONN --spin 0
     grep -q "waits for the event of response1; wakes its peer by the event $_MUEN/events/request1" "$CLIENT_LOG"
-    grep -q 'ready; the server knows .*Events' "$CLIENT_LOG"
+    grep -q 'ready; the backend knows .*Events' "$CLIENT_LOG"
     before=$(_rings request1)
     _deep_and_shallow
     _no_wake_was_lost

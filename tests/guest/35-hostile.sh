@@ -117,7 +117,7 @@ a_server_that_comes_back_as_another_costs_its_own_connection_and_nothing_else() 
     _misdeed block-length _is_logged 'rule BlockLengthStaysTheSame'
     _misdeed no-devices _is_logged 'rule ResetSucceeds: status 1'
     _misdeed same-epoch,many-devices _is_logged 'rule DevicesAreFrom1To256: 65536'
-    _misdeed inactive _is_logged 'the server is gone'
+    _misdeed inactive _is_logged 'the backend is gone'
     _misdeed epoch-flips
 
     # Last, as a device keeps the size that it once had: the server as it was is refused from then on.
@@ -142,7 +142,7 @@ a_server_that_writes_what_it_likes_costs_its_own_connection_and_nothing_else() {
     block=8k
     _misdeed overrun _is_logged 'rule ResponsesFitTheChannel'
     _misdeed huge _is_logged 'rule ResponsesFitTheChannel'
-    _misdeed header,garbage _is_logged 'rule ChannelsAreAsAgreed|server is gone|ready; '
+    _misdeed header,garbage _is_logged 'rule ChannelsAreAsAgreed|backend is gone|ready; '
     # From here on the minute's lines of what servers do may be used up.
     _misdeed ahead
     _misdeed backwards

@@ -25,7 +25,7 @@ a_file_system_on_a_server_with_the_originals_habits_survives_a_death_of_it() {
     add --conn $_ADA
     equal /dev/ublkb0 "${devices[*]}" 'the devices, without the one that has no blocks,'
     grep -q '/dev/ublkb0: device 1 of the connection' "$CLIENT_LOG"
-    grep -q 'ready; the server knows None' "$CLIENT_LOG"
+    grep -q 'ready; the backend knows None' "$CLIENT_LOG"
     mkfs.ext4 -q "${devices[0]}"
     mkdir -p /mnt/fs
     mount "${devices[0]}" /mnt/fs

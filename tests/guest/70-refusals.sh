@@ -15,14 +15,14 @@ add_without_a_backend_says_so_after_its_time_out() {
     _add 4 'is missing: start the backend with --create-regions' --conn $CONN
     _nothing
     _regions
-    _add 5 'no server answered in time' --conn $CONN
+    _add 5 'no backend answered in time' --conn $CONN
     _nothing
-    _add 5 'no server answered in time' --conn $CONN --foreground --log-level error
+    _add 5 'no backend answered in time' --conn $CONN --foreground --log-level error
     _nothing
     # One that was there, and is gone.
     start_backend --conn $CONN --device $RAM:1
     stop_backend
-    _add 5 'no server answered in time' --conn $CONN
+    _add 5 'no backend answered in time' --conn $CONN
     _nothing
 }
 
@@ -49,7 +49,7 @@ add_with_a_wrong_protocol_says_what_was_expected_and_found() {
 
 add_with_a_wrong_request_protocol_is_not_answered() {
     start_backend --conn $CONN:1111:2222 --device $RAM:1
-    _add 5 'no server answered in time' --conn $CONN:3333:2222
+    _add 5 'no backend answered in time' --conn $CONN:3333:2222
     _nothing
     grep 'the request channel is not what was agreed' "$backend_log" | grep -q 3333
 }

@@ -52,7 +52,7 @@ io_goes_on_without_an_error_over_deaths_of_both() {
     wait_for 60 _busy
     kill_client
     kill_backend
-    refused 5 'no server answered in time' timeout 60 muenblock-ublk recover 0 --connect-timeout 0.5
+    refused 5 'no backend answered in time' timeout 60 muenblock-ublk recover 0 --connect-timeout 0.5
     _is recoverable || fail 'a recovery that failed took the device along'
     recover 0 >/dev/null &
     recovery=$!
@@ -153,7 +153,7 @@ a_smaller_disk_is_not_taken_over() {
     cp image whole
     truncate -s 16M image
     start_backend --conn $CONN --device image:1
-    refused 5 'is not taken over: device 0 of the server has 16777216 bytes instead of 33554432' muenblock-ublk recover 0
+    refused 5 'is not taken over: device 0 of the backend has 16777216 bytes instead of 33554432' muenblock-ublk recover 0
     _is recoverable
     stop_backend
     cp whole image

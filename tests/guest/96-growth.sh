@@ -167,7 +167,7 @@ _waits_for_its_disk() {
 
     # So it is for a client that takes over, unless it is told that the other one will do.
     kill_client
-    refused 5 'is not taken over: device 0 of the server is disk' timeout 60 muenblock-ublk recover 0
+    refused 5 'is not taken over: device 0 of the backend is disk' timeout 60 muenblock-ublk recover 0
     is_zero "$2" 0 65536
     stop_backend
     start_backend --conn $CONN --device "$1:1"
