@@ -14,7 +14,7 @@ public static class CommonOptions
     /// <returns>A new option.</returns>
     public static Option<string[]> Connections() => new("--conn")
     {
-        Description = "A connection: id:request:response:buffer[:request_protocol:response_protocol]. May repeat, or hold several separated by commas.",
+        Description = "A connection: id:request:response:buffer[:request_protocol:response_protocol], the protocols in hexadecimal. May repeat, or hold several separated by commas.",
         HelpName = "CONNECTION",
         Required = true,
         AllowMultipleArgumentsPerToken = false,

@@ -39,7 +39,7 @@ public sealed partial class CpuChoice
         if (text == "none") return Any;
         if (text == "auto")
             return hasQueues ? new CpuChoice(followsQueues: true, []) : throw Refuse(text, "a backend has no hardware queues to follow: list CPUs");
-        int[] list = [.. text.Split(',').SelectMany(part => ParseRange(text, part))];
+        int[] list = [.. text.Split(',').SelectMany(part => ParseRange(text, part, hasQueues))];
         foreach (IGrouping<int, int> same in list.GroupBy(cpu => cpu).Where(group => group.Count() > 1)) throw Refuse(text, $"CPU {same.Key} is named twice");
         allowed ??= Allowed();
         foreach (int cpu in list.Where(cpu => !allowed.Contains(cpu)))
@@ -103,11 +103,11 @@ public sealed partial class CpuChoice
         return string.Join(',', parts);
     }
 
-    private static IEnumerable<int> ParseRange(string text, string part)
+    private static IEnumerable<int> ParseRange(string text, string part, bool hasQueues)
     {
         string[] ends = part.Split('-');
         if (ends.Length > 2 || !IsCpu(ends[0], out int first) || !IsCpu(ends[^1], out int last) || first > last)
-            throw Refuse(text, $"'{part}' is neither a CPU nor a range of them; a list is like 0,2-3, and else there is none and auto");
+            throw Refuse(text, $"'{part}' is neither a CPU nor a range of them; a list is like 0,2-3, and else there is {(hasQueues ? "none and auto" : "none")}");
         return Enumerable.Range(first, last - first + 1);
     }
 

@@ -24,9 +24,9 @@ public enum ExitCode
     /// <summary>Something is in use and is not taken away from its user.</summary>
     Busy = 6,
 
-    /// <summary>The device that was named does not exist or is not ours.</summary>
+    /// <summary>The device that was named does not exist, is not ours, or has nothing to be recovered.</summary>
     NotFound = 7,
 
-    /// <summary>The kernel did not complete a command within its deadline.</summary>
+    /// <summary>The kernel did not complete a command within its deadline, or refused it; or the backend ended with I/O under way.</summary>
     Kernel = 8,
 }

@@ -13,7 +13,7 @@ internal static class ControlErrors
     private static readonly Rule[] s_rules =
     [
         // The control device belongs to root; every command on a device wants CAP_SYS_ADMIN on top.
-        new(null, EPERM, ExitCode.Environment, "not permitted", "run as root, in a container with CAP_SYS_ADMIN"),
+        new(null, EPERM, ExitCode.Environment, "not permitted", "run as root; a container needs CAP_SYS_ADMIN as well"),
 
         // A device with that number was not there before ADD_DEV, or is no longer.
         new(UblkCommands.AddDevice, EEXIST, ExitCode.Busy, "that id is taken", "choose another --id, or none ('muenblock-ublk list' shows those in use)"),
@@ -23,7 +23,7 @@ internal static class ControlErrors
         new(UblkCommands.AddDevice, EINVAL, ExitCode.Environment, "the driver refuses what the device shall be like", "this kernel may lack something, 'muenblock-ublk features' shows what it has; its log (dmesg) may say more"),
 
         new(UblkCommands.SetParameters, EACCES, ExitCode.Busy, "it was started already", "another program uses the same id: choose another --id, or none"),
-        new(UblkCommands.SetParameters, EINVAL, ExitCode.Environment, "the driver refuses the device's block size, size or limits", "see the kernel's log (dmesg), and what the server exports"),
+        new(UblkCommands.SetParameters, EINVAL, ExitCode.Environment, "the driver refuses the device's block size, size or limits", "see the kernel's log (dmesg), and what the backend exports"),
 
         // START_DEV compares the process that opened the character device with the one that is named.
         new(UblkCommands.StartDevice, EINVAL, ExitCode.Busy, "another process has opened its character device", "something else uses /dev/ublkc{id}, or this process runs in another PID namespace: end that use, or run in the host's namespace"),
@@ -49,7 +49,7 @@ internal static class ControlErrors
         new(UblkCommands.RegisterBuffer, EINVAL, ExitCode.Resource, "the buffer is no whole number of pages, or larger than 4 GiB", "use a buffer of another size"),
 
         // A user's own device belongs to that user; whoever may not open its character device may not command it.
-        new(null, EACCES, ExitCode.Environment, "not permitted", "run as root, in a container with CAP_SYS_ADMIN"),
+        new(null, EACCES, ExitCode.Environment, "not permitted", "run as root; a container needs CAP_SYS_ADMIN as well"),
         new(null, ENODEV, ExitCode.NotFound, "there is no such device", "'muenblock-ublk list' shows those there are"),
         new(null, ENOMEM, ExitCode.Environment, "the kernel is short of memory", "free some"),
         new(null, EOPNOTSUPP, ExitCode.Environment, "this kernel cannot do that", "'muenblock-ublk features' shows what it can; use a newer one"),

@@ -61,6 +61,15 @@ public sealed class CpuChoiceTests
         Assert.Contains(why, failure.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(true, "a list is like 0,2-3, and else there is none and auto")]
+    [InlineData(false, "a list is like 0,2-3, and else there is none")]
+    public void What_is_offered_instead_of_a_wrong_list_is_what_the_program_takes(bool hasQueues, string offered)
+    {
+        ProgramException failure = Assert.Throws<ProgramException>(() => CpuChoice.Parse("x", hasQueues, s_allowed));
+        Assert.EndsWith(offered, failure.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void None_is_any_CPU_and_auto_follows_the_queues()
     {
