@@ -30,7 +30,9 @@ def cell(number, form="{:,.0f}"):
 
 
 def main():
-    of, *runs = [json.loads(line) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
+    runs = [json.loads(line) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
+    # Results that were kept before they began with the build begin with a run.
+    version = runs.pop(0)["version"] if "version" in runs[0] else "of an unknown build"
     lines = ["| file on | depth | way | IOPS | to direct | mean µs | client CPU µs per I/O | server CPU µs per I/O | client's system calls per I/O |", "|---|---:|---|---:|---:|---:|---:|---:|---:|"]
     for place in ("tmpfs", "disk"):
         for depth in (1, 32, 128):
@@ -44,7 +46,7 @@ def main():
                 lines.append(
                     f"| {place} | {depth} | {name} | {cell(median(mine, 'iops'))} | {ratio:.2f} | {cell(median(mine, 'mean_us'), '{:.1f}')} "
                     f"| {cell(median(mine, 'cpu_us'), '{:.2f}')} | {cell(median(mine, 'backend_cpu_us'), '{:.2f}')} | {cell(median(mine, 'enters'), '{:.2f}')} |")
-    text = targets.backend(runs) + "\n" + f"muenblock {of['version']}.\n\n" + "\n".join(lines) + "\n"
+    text = targets.backend(runs) + "\n" + f"muenblock {version}.\n\n" + "\n".join(lines) + "\n"
     print(text)
     if len(sys.argv) > 2:
         documents.replace(sys.argv[2], "backend", text)
