@@ -14,6 +14,7 @@ _mount_again() {    # OPTION...: after a look at it
     _mount "$@"
 }
 _reads_as_zeros() { cmp -n "$(stat -c %s "$1")" "$1" /dev/zero; }
+_meets_storms() { hold_up "$backend"; kill -0 "${storms[@]}" || fail 'no storm was under way at a death'; }
 
 # --- the cases -------------------------------------------------------------------------------------------------
 # Programs rename, link, write, map, punch and copy at random, while client and backend die; a twin in memory says what must come of it.
@@ -25,10 +26,13 @@ _case_storms_agree_with_a_twin_in_memory_over_deaths_of_both_ends() {
         storms+=($!)
     done
     for ((i = 0; i < _TIMES; i++)); do
-        sleep 0.5
+        _meets_storms
+        kill -STOP "${storms[@]}"    # on a fast machine they would be over before the next death
         kill_client
+        kill -CONT "$backend"
         recover 0 --connect-timeout 60 >/dev/null
-        sleep 0.5
+        kill -CONT "${storms[@]}"
+        _meets_storms
         kill_backend
         start_backend --conn $CONN --device $DISK:1
     done

@@ -28,6 +28,8 @@ fio_verifies_two_disks_through_a_buffer_that_cannot_be_pinned() {
     cmp -n 4194304 payload "${devices[1]}"
 }
 
+_copy_and_sync() { cp -aT /usr/lib/x86_64-linux-gnu/perl-base /mnt/fs/tree && sync -f /mnt/fs; }
+
 a_file_system_keeps_its_checksums_in_a_buffer_that_cannot_be_pinned_over_a_death_of_the_backend() {
     in_device_memory buffer1 $_BUFFER_BYTES
     start_backend --conn $CONN --device $RAM:1
@@ -36,14 +38,16 @@ a_file_system_keeps_its_checksums_in_a_buffer_that_cannot_be_pinned_over_a_death
     mkfs.ext4 -q "${devices[0]}"
     mkdir -p /mnt/fs
     mount "${devices[0]}" /mnt/fs
-    cp -a /usr/lib/x86_64-linux-gnu/perl-base /mnt/fs/tree &
+    until_enough _copy_and_sync &
     local copy=$!
     sleep 0.5
+    hold_up "$backend"
+    kill -0 $copy || fail 'the copy failed before the death'
     kill_backend
     sleep 0.3
     start_backend --conn $CONN --device $RAM:1
+    touch enough
     wait $copy
-    sync -f /mnt/fs
     echo 3 >/proc/sys/vm/drop_caches
     diff -r /usr/lib/x86_64-linux-gnu/perl-base /mnt/fs/tree
     umount /mnt/fs

@@ -15,6 +15,7 @@ _end_ada_server() {
     kill -TERM $server
     wait $server || true
 }
+_copy_and_sync_half() { cp -a /usr/lib/x86_64-linux-gnu/perl-base/[A-L]* /mnt/fs/ && sync -f /mnt/fs; }
 _greeted() { (($(grep -c 'ready; ' "$CLIENT_LOG") >= $1)); }
 
 a_file_system_on_a_server_with_the_originals_habits_survives_a_death_of_it() {
@@ -29,10 +30,13 @@ a_file_system_on_a_server_with_the_originals_habits_survives_a_death_of_it() {
     mkfs.ext4 -q "${devices[0]}"
     mkdir -p /mnt/fs
     mount "${devices[0]}" /mnt/fs
-    cp -a /usr/lib/x86_64-linux-gnu/perl-base/[A-L]* /mnt/fs/ &
+    until_enough _copy_and_sync_half &
     copy=$!
     sleep 0.5
+    hold_up "$(<child)"
+    kill -0 $copy || fail 'the copy failed before the death'
     kill -KILL "$(<child)"
+    touch enough
     wait $copy
     random_file /mnt/fs/large 4000000
     wait_for 30 _greeted 2

@@ -8,16 +8,22 @@ readonly _CUTS_MAX=${MUENBLOCK_POWER_CUTS:-5}    # of all flushes, evenly spread
 
 _serve_logged() { start_backend --conn $CONN --device /dev/mapper/logged:1; }
 
-# _sync_over_a_death FILE backend|client: the sync begins before the death, and ends after it.
+_in_fsync() { [[ $(<"/proc/$1/syscall") == '74 '* ]]; }    # its number on x86_64
+
+# _sync_over_a_death FILE backend|client: the sync begins before the death, and ends after it, as the disk is held up meanwhile.
 _sync_over_a_death() {
+    dmsetup suspend --nolockfs logged
     sync "$1" &
     local waiting=$!
-    sleep 0.0$((RANDOM % 10))
+    wait_for 20 _in_fsync $waiting
+    wait_for 20 has_in_flight 1
+    if [[ $2 == backend ]]; then kill_backend at-once; else kill_client; fi    # a backend is gone when the disk has done what it had begun
+    _in_fsync $waiting || fail "the sync had ended before the death of the $2"
+    dmsetup resume logged
     if [[ $2 == backend ]]; then
-        kill_backend
+        killed_backend_ends
         _serve_logged
     else
-        kill_client
         recover 0 --connect-timeout 60 >/dev/null
     fi
     wait $waiting

@@ -101,7 +101,10 @@ backend_ends() {    # [PID]
 
 kill_backend() {
     kill -KILL "$backend"
-    wait "$backend" 2>/dev/null || true    # without the shell's notice
+    [[ ${1-} == at-once ]] || killed_backend_ends
+}
+killed_backend_ends() {    # without a notice of the shell
+    wait "$backend" 2>/dev/null || true
     backends=("${backends[@]/#$backend/}")
 }
 
@@ -154,6 +157,8 @@ verify() {    # DEVICE NAME [OPTION...]: fio writes and checks what it reads bac
 until_enough() { while [[ ! -e enough ]]; do "$@"; done; }    # COMMAND [ARG...]: again and again, until the test makes that file
 in_flight() { awk '{ print $1 + $2 }' "/sys/block/${1:-ublkb0}/inflight"; }    # [NAME]: I/Os that a device has been given and that have not ended
 has_in_flight() { (($(in_flight "${2-}") >= $1)); }    # NUMBER [NAME]
+# hold_up PID: the server of ublkb0, until that has I/O under way, which whoever is killed next leaves behind.
+hold_up() { kill -STOP "$1"; wait_for 30 has_in_flight 1; }
 
 # --- the end ---------------------------------------------------------------------------------------------------
 # What a test does last: ends the devices and the backends as a user would.
