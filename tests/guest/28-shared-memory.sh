@@ -54,11 +54,14 @@ shared_memory_outlives_the_death_of_the_client_and_of_the_backend() {
     (($(_uncopied) >= 100)) || fail "$(_uncopied) I/Os were not copied by the last server"
 }
 
-a_kernel_that_copies_everything_says_so_and_works() {
+an_application_that_shares_memory_is_told_whether_this_kernel_copies_it_and_its_io_works() {
     local file offset length
     start_backend --conn $CONN --device $RAM:1
     add --conn $CONN --app-memory 4M
-    if [[ $(uname -r) == 6.* ]]; then
+    if linux_from 7.1; then
+        grep -q 'O_DIRECT I/O from and to buffer buffer1 is not copied' "$CLIENT_LOG"
+        equal "$REGIONS/buffer1 8388608 8388608" "$(_shared)" 'what list says of the memory'
+    else
         grep -q 'warn .*--app-memory has no effect but to reserve the memory' "$CLIENT_LOG"
         equal 'null null null' "$(_shared)" 'what list says of the memory'
     fi

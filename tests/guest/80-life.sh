@@ -45,14 +45,13 @@ list_and_features_say_what_is_there() {
     muenblock-ublk features | grep -q 'CMD_IOCTL_ENCODE *yes'
 
     # What a kernel lacks of what is used, and what is done instead: 6.16 brought the first two, 7.0 the third.
-    local feature here release
-    release=$(uname -r)
+    local feature here
     muenblock-ublk features >listed
     cat listed
     for feature in QUIESCE:6.16 UPDATE_SIZE:6.16 SAFE_STOP_DEV:7.0; do
         here=yes
-        [[ $(printf '%s\n' "${feature#*:}" "${release%%-*}" | sort -V | head -n 1) == "${feature#*:}" ]] || here=no
-        grep -E "^${feature%:*} +$here +.*without it, " listed || fail "features does not say that $release has ${feature%:*}: $here"
+        linux_from "${feature#*:}" || here=no
+        grep -E "^${feature%:*} +$here +.*without it, " listed || fail "features does not say that $(uname -r) has ${feature%:*}: $here"
     done
 }
 

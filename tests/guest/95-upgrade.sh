@@ -30,7 +30,7 @@ io_goes_on_without_an_error_over_3_upgrades_of_the_client() {
 # The driver tells it of the tags that are idle when the device is taken from it, and of no other.
 a_server_with_io_under_way_answers_that_and_ends_by_itself() {
     local load
-    [[ $(uname -r) != 6.* ]] || return 0    # without QUIESCE_DEV the server is killed
+    needs_linux 6.16    # without QUIESCE_DEV the server is killed
     modprobe dm-delay
     dmsetup create slow --table "0 65536 delay $DISK 0 300"
     start_backend --conn $CONN --device /dev/mapper/slow:1

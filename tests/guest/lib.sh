@@ -15,6 +15,7 @@ readonly PLAIN_DISK=/dev/vdc           # a disk that cannot discard
 readonly NVME=/dev/nvme0n1 NVME_FAILING=/dev/nvme1n1 ATA=/dev/sda    # disks with SMART data
 readonly CONN=1:request1:response1:buffer1 CONN2=2:request2:response2:buffer2
 readonly CLIENT_LOG=$WORK/client.log SERVER_LOG=$WORK/server.log
+readonly SKIPPED=77                    # the status of a test that the kernel is too old for
 readonly PROGRAMS=^muenblock-          # their processes; the kernel cuts names off after 15 bytes
 PATH=$OUT:$PATH
 
@@ -29,6 +30,16 @@ not() { ! "$@" || fail "succeeded: $*"; }
 progress() { echo "$*"; [[ -z ${MUENBLOCK_PROGRESS-} ]] || echo "$*" >>"$MUENBLOCK_PROGRESS"; }
 # equal EXPECTED ACTUAL WHAT
 equal() { [[ $1 == "$2" ]] || fail "$3 is '$2' instead of '$1'"; }
+
+# linux_from RELEASE: whether the kernel is that one or newer.
+linux_from() {
+    local release
+    release=$(uname -r)
+    [[ $(printf '%s\n' "$1" "${release%%-*}" | sort -V | head -n 1) == "$1" ]]
+}
+# needs_linux RELEASE: ends a test that older kernels cannot run, which counts as skipped. It asks for the release alone: what a guest
+# should have and lacks is a failure.
+needs_linux() { linux_from "$1" || { echo "needs Linux $1"; exit $SKIPPED; }; }
 
 # wait_for SECONDS COMMAND [ARG...]: until the command succeeds.
 wait_for() {
