@@ -30,7 +30,7 @@ io_goes_on_without_an_error_over_4_deaths_of_the_client() {
         # Twice at the very moment of the death, when the kernel has not let go of the device yet.
         if ((i % 2)); then kill_client; else kill_client at-once; fi
         ((i != 1)) || wait_for 20 _is recoverable
-        equal /dev/ublkb0 "$(recover 0)" 'what recover printed'
+        prints /dev/ublkb0 recover 0
         _loaded $load "after death number $i"
     done
     _enough $load
@@ -105,7 +105,7 @@ a_lost_or_damaged_record_costs_naming_the_connection_again() {
         refused 4 "name its connection again, 'muenblock-ublk recover 1 --conn" muenblock-ublk recover 1
         refused 2 'was added with another connection' muenblock-ublk recover 1 --conn $CONN2 --region-dir "$REGIONS"
         refused 2 'was added with another connection' muenblock-ublk recover 1 --conn $CONN
-        equal '/dev/ublkb0 /dev/ublkb1' "$(recover 1 --conn $CONN --region-dir "$REGIONS" --log-file "$CLIENT_LOG" | paste -sd' ')" 'what was taken over'
+        prints $'/dev/ublkb0\n/dev/ublkb1' recover 1 --conn $CONN --region-dir "$REGIONS" --log-file "$CLIENT_LOG"
         cmp -n 1048576 payload /dev/ublkb1
         dd if=payload of=/dev/ublkb0 bs=1M oflag=direct status=none
         cmp -n 1048576 payload $RAM
@@ -126,12 +126,12 @@ both_devices_of_a_connection_are_taken_over_by_one_process() {
     kill_client
     rm /run/muenblock/ublkb1.json
     refused 6 'waits for a server: take it over' muenblock-ublk add --conn $CONN --region-dir "$REGIONS"
-    equal '/dev/ublkb0 /dev/ublkb1' "$(recover --all | paste -sd' ')" 'what was taken over'
+    prints $'/dev/ublkb0\n/dev/ublkb1' recover --all
     equal 1 "$(servers | wc -l)" 'the number of serving processes'
     sleep 1
     _enough "${loads[@]}"
     _no_errors
-    equal '' "$(recover --all)" 'what is taken over where nothing waits'
+    prints '' recover --all    # nothing waits
 }
 
 a_device_that_is_served_is_not_taken_over() {
@@ -200,7 +200,8 @@ what_an_add_leaves_that_is_killed_at_any_moment_is_listed_and_adopted_or_removed
         esac
         kill -KILL $!
         wait $! 2>/dev/null || true
-        equal '' "$(muenblock-ublk list --json | jq -r '.devices[] | select(.ours | not) | .path')" 'devices that are not known as ours'
+        muenblock-ublk list --json >listed
+        equal '' "$(jq -r '.devices[] | select(.ours | not) | .path' listed)" 'devices that are not known as ours'
         for id in $(muenblock-ublk list --json | jq '.devices[].id'); do
             if recover "$id" --conn $CONN --region-dir "$REGIONS" >/dev/null 2>&1; then
                 adopted=$((adopted + 1))
@@ -297,7 +298,7 @@ del_force_removes_what_waits_or_is_stuck() {
     wait_for 20 pgrep -x dd
     sleep 0.5
     refused 6 "'del --force' gives it up" timeout 60 muenblock-ublk del 0
-    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force 0)" 'what was deleted'
+    prints /dev/ublkb0 timeout 90 muenblock-ublk del --force 0
     ! wait $user || fail 'the I/O of a device that was given up succeeded'
     equal '' "$(traces)" 'what is left'
 
@@ -311,7 +312,7 @@ del_force_removes_what_waits_or_is_stuck() {
     sleep 0.5
     refused 6 'open in dd' timeout 60 muenblock-ublk del 0
     equal "$server" "$(servers)" 'the serving process'
-    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force 0)" 'what was deleted'
+    prints /dev/ublkb0 timeout 90 muenblock-ublk del --force 0
     ! wait $user || fail 'the I/O of a device that was removed by force succeeded'
     equal '' "$(traces)" 'what is left'
 
@@ -324,7 +325,7 @@ del_force_removes_what_waits_or_is_stuck() {
     user=$!
     wait_for 20 pgrep -x dd
     sleep 0.5
-    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force --all)" 'what was deleted'
+    prints /dev/ublkb0 timeout 90 muenblock-ublk del --force --all
     ! wait $user || fail 'the I/O of a device that was removed by force succeeded'
     wait_for 20 gone "$server"
     equal '' "$(traces)" 'what is left'
@@ -340,7 +341,7 @@ del_force_of_a_mounted_device_leaves_a_mount_of_nothing() {
     echo kept >/mnt/forced/file
     sync -f /mnt/forced
     refused 6 '/dev/ublkb0 is mounted on /mnt/forced' muenblock-ublk del 0
-    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force 0)" 'what was deleted'
+    prints /dev/ublkb0 timeout 90 muenblock-ublk del --force 0
     [[ ! -e /dev/ublkb0 ]]
     mountpoint -q /mnt/forced || fail 'the file system was unmounted'
     not dd if=/dev/zero of=/mnt/forced/late bs=4k count=1 conv=fsync status=none 2>/dev/null
@@ -363,11 +364,12 @@ del_force_that_kills_a_server_says_which_devices_wait_for_another() {
     dd if=/dev/zero of=/dev/ublkb0 bs=4k count=1 oflag=direct status=none 2>dd.err &
     user=$!
     wait_for 20 has_in_flight 1
-    equal /dev/ublkb0 "$(timeout 90 muenblock-ublk del --force 0 2>complained)" 'what was deleted'
+    timeout 90 muenblock-ublk del --force 0 >printed 2>complained
+    equal /dev/ublkb0 "$(<printed)" 'what was deleted'
     ! wait $user || fail 'the I/O of a device that was removed by force succeeded'
     cat complained
     grep -qx "muenblock-ublk: /dev/ublkb1 had the same server and waits for another: 'muenblock-ublk recover 1' gives it one" complained
     wait_for 20 gone "$server"
-    equal /dev/ublkb1 "$(recover 1)" 'what was taken over'
+    prints /dev/ublkb1 recover 1
     verify /dev/ublkb1 other --rw=randrw --bs=4k --size=1M
 }

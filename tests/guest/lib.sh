@@ -41,6 +41,13 @@ linux_from() {
 # should have and lacks is a failure.
 needs_linux() { linux_from "$1" || { echo "needs Linux $1"; exit $SKIPPED; }; }
 
+# prints EXPECTED COMMAND [ARG...]: the command succeeds and prints just that. As an argument of equal its status would be lost.
+prints() {
+    local said
+    said=$("${@:2}") || fail "ended with status $?: ${*:2}" || return
+    equal "$1" "$said" "what '${*:2}' printed"
+}
+
 # wait_for SECONDS COMMAND [ARG...]: until the command succeeds.
 wait_for() {
     local end=$((SECONDS + $1 + 1))
