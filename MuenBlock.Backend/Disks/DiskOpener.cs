@@ -143,6 +143,13 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
         int alignment = direct ? BlockDeviceQueries.DirectAlignment(file) : 0;
         int block = Math.Max(SmallestBlock, alignment);
         long size = WholeBlocks(path, length, block);
+        ulong writable = FileSizeLimit.Bytes;
+        if (fence is not null && (ulong)size > writable)
+        {
+            throw new ProgramException(
+                ExitCode.Environment, $"{path} has {size} bytes, of which this process may write the first {writable}: raise the limit on the size of files (ulimit -f, LimitFSIZE)");
+        }
+
         return Create(path, file, fence, size, block, direct, DiscardMethod.PunchHole, rotational: false, number: null);
     }
 

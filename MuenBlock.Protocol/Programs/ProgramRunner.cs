@@ -16,6 +16,7 @@ public static class ProgramRunner
     {
         ArgumentNullException.ThrowIfNull(root);
         ArgumentNullException.ThrowIfNull(arguments);
+        FileSizeLimit.Lift();
         try
         {
             // A path may begin with '@': response files are not wanted. Nor are directives, which the parser would pass over in silence.

@@ -16,14 +16,6 @@ public static unsafe partial class ReclaimSafety
     private const int LockFuture = 2; // MCL_FUTURE
     private const int LockOnFault = 4; // MCL_ONFAULT: else the runtime's reserved addresses would be filled with memory
     private const int SetIoFlusher = 57; // PR_SET_IO_FLUSHER, linux/prctl.h, since 5.6
-    private const int LimitLockedMemory = 8; // RLIMIT_MEMLOCK, asm-generic/resource.h
-
-    [StructLayout(LayoutKind.Sequential)]
-    private struct Limit
-    {
-        public ulong Soft;
-        public ulong Hard;
-    }
 
     /// <summary>Does all that is permitted, and logs in one line what is not.</summary>
     /// <param name="log">Where to.</param>
@@ -48,8 +40,8 @@ public static unsafe partial class ReclaimSafety
     private static void LockMemory(List<string> missing)
     {
         // With a limit, and without the capability that passes it, every later mapping would fail as soon as all memory is to be locked.
-        var endless = new Limit { Soft = ulong.MaxValue, Hard = ulong.MaxValue };
-        if (SetLimit(LimitLockedMemory, &endless) != 0)
+        var endless = new ResourceLimit { Soft = ulong.MaxValue, Hard = ulong.MaxValue };
+        if (ResourceLimit.Set(ResourceLimit.LockedMemory, &endless) != 0)
         {
             missing.Add($"its memory is not locked ({Error()}: CAP_SYS_RESOURCE, or no limit on locked memory)");
             return;
@@ -78,9 +70,6 @@ public static unsafe partial class ReclaimSafety
 
     [LibraryImport("libc", EntryPoint = "mlockall")]
     private static partial int LockAll(int flags);
-
-    [LibraryImport("libc", EntryPoint = "setrlimit")]
-    private static partial int SetLimit(int resource, Limit* limit);
 
     [LoggerMessage(73, LogLevel.Warning, "a shortage of memory may stop this process if the machine's memory is written to its disks: {Missing}")]
     private static partial void LogMissing(ILogger log, string missing);

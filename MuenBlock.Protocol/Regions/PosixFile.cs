@@ -67,6 +67,7 @@ public static partial class PosixFile
         {
             _ when errno == EMFILE || errno == ENFILE => "raise the limit on open files (ulimit -n, LimitNOFILE)",
             _ when errno == ENOSPC || errno == EDQUOT => "make room in its file system",
+            _ when errno == EFBIG => "raise the limit on the size of files (ulimit -f, LimitFSIZE)",
             _ when errno == EACCES || errno == EPERM => "check owner and mode of the file and of its directory",
             _ when errno == ENOMEM => "free memory, or raise the process's limits on it",
             _ => otherwise,

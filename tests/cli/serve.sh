@@ -185,3 +185,20 @@ says_who_may_write() {
     kill -TERM $server
 }
 check "serve warns of regions that every user may write" says_who_may_write
+
+# --- the limit on the size of files ------------------------------------------------------------------------------
+region_dir whole
+row 3 "disk has 1048576 bytes, of which this process may write the first 1048064: raise the limit on the size of files" \
+    prlimit --fsize=1048064 muenblock-backend serve --region-dir "$t/whole" --conn $conn --device disk:1
+row 4 "new/buffer its 16777216 bytes: File too large: raise the limit on the size of files" \
+    prlimit --fsize=1048576 muenblock-backend serve --region-dir "$t/new" --create-regions --conn $conn --device disk:1
+does_without_a_limit_on_files() {
+    started_by=(prlimit --fsize=1048064:unlimited)
+    serving_at_all files --conn $conn --device disk:1 --region-dir "$t/files"
+    grep -E '^Max file size +unlimited +unlimited' /proc/$server/limits
+    grep SigIgn /proc/$server/status
+    ignored=$(sed -n 's/^SigIgn:[[:space:]]*//p' /proc/$server/status)
+    (((16#$ignored >> 24 & 1) == 1))    # SIGXFSZ
+    kill -TERM $server
+}
+check "serve raises the limit on the size of files, and goes on where it is met" does_without_a_limit_on_files
