@@ -195,9 +195,13 @@ public sealed unsafe class Region : IDisposable
         (long, long) changed = ((long)status.st_ctim.tv_sec, (long)status.st_ctim.tv_nsec);
         bool same = changed == _changed && !_wasYoung;
         _changed = changed;
-        _wasYoung = DateTimeOffset.UtcNow.ToUnixTimeSeconds() - (long)status.st_ctim.tv_sec <= YoungSeconds;
+        _wasYoung = IsYoung(DateTimeOffset.UtcNow.ToUnixTimeSeconds() - (long)status.st_ctim.tv_sec);
         return !same;
     }
+
+    /// <summary>Whether a change may have another one behind it of the same time. One of the future, from before the clock was set back, has not.</summary>
+    /// <param name="age">How many seconds ago it was.</param>
+    internal static bool IsYoung(long age) => age is >= -YoungSeconds and <= YoungSeconds;
 
     /// <summary>Maps the file of a lost region again, once it has its size again. Its thread alone may do so.</summary>
     /// <returns>Whether the region is no longer lost.</returns>

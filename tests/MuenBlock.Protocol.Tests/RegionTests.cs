@@ -207,6 +207,14 @@ public sealed unsafe partial class RegionTests : IDisposable
         Assert.True(region.MayHaveOtherPages());
     }
 
+    [Theory]
+    [InlineData(0, true)]
+    [InlineData(1, true)]
+    [InlineData(2, false)]
+    [InlineData(-1, true)] // a second that has begun meanwhile
+    [InlineData(-3600, false)]
+    public void A_change_may_hide_another_one_only_if_it_was_just_now(long age, bool young) => Assert.Equal(young, Region.IsYoung(age));
+
     [Fact]
     public void Regions_of_one_process_are_guarded_one_by_one_however_often_they_come_and_go()
     {
