@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using static Tmds.Linux.LibC;
 
 namespace MuenBlock.Protocol.Regions;
 
@@ -35,6 +36,8 @@ public static partial class FileClaim
     private const short WriteLock = 1; // F_WRLCK
     private const short NoLock = 2; // F_UNLCK
     private const uint Exiting = 4; // PF_EXITING, linux/sched.h, in the ninth field of /proc/PID/stat
+
+    private const string Processes = "/proc";
 
     private const int LookMilliseconds = 10;
 
@@ -93,24 +96,32 @@ public static partial class FileClaim
     /// <summary>Names the holder of a claim, for a message.</summary>
     /// <param name="holder">What <see cref="Take"/> gave.</param>
     /// <returns>One phrase.</returns>
-    public static string Describe(int holder) => holder > 0 ? $"process {holder}" : "a process of another PID namespace";
+    public static string Describe(int holder) => Describe(holder, Processes);
+
+    /// <summary>Names it by what a folder such as /proc shows.</summary>
+    internal static string Describe(int holder, string processes) =>
+        holder <= 0 ? "a process of another PID namespace"
+        : File.Exists($"{processes}/{holder}/stat") ? $"process {holder}"
+        : $"process {holder}, which is hidden from this user, so that it cannot be told whether it is about to end";
 
     /// <summary>Whether a process is there that is not about to end. One that was killed may stay for as long as an I/O of its workers does.</summary>
     /// <param name="pid">The process.</param>
+    /// <param name="processes">Where processes are described: /proc.</param>
     /// <returns>True also for a process that cannot be looked at.</returns>
-    internal static bool IsLiving(int pid)
+    internal static bool IsLiving(int pid, string processes = Processes)
     {
         try
         {
             // "pid (name) state ppid pgrp session tty tpgid flags …"; a name may hold anything, also a parenthesis (proc(5)).
-            string stat = File.ReadAllText($"/proc/{pid}/stat");
+            string stat = File.ReadAllText($"{processes}/{pid}/stat");
             string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
             return fields[0] is not ("Z" or "X") && (uint.Parse(fields[6], CultureInfo.InvariantCulture) & Exiting) == 0;
         }
         catch (IOException)
         {
-            // There is none, or it ended while it was looked at (ESRCH).
-            return false;
+            // There is none, or it ended while it was looked at. Or it is hidden (hidepid of proc(5), ProtectProc of systemd), as a backend is
+            // from its own user too, once it is not dumpable: it may live, and its disk may be written.
+            return kill(pid, 0) == 0 || errno != ESRCH;
         }
         catch (UnauthorizedAccessException)
         {

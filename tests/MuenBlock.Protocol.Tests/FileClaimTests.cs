@@ -87,6 +87,16 @@ public sealed class FileClaimTests : IDisposable
     [InlineData(1, true)]
     public void A_process_lives_if_it_is_there_and_not_about_to_end(int pid, bool lives) => Assert.Equal(lives, FileClaim.IsLiving(pid));
 
+    [Theory]
+    [InlineData(int.MaxValue, false)]
+    [InlineData(1, true)]
+    public void A_process_that_is_hidden_lives_if_there_is_one(int pid, bool lives)
+    {
+        Assert.Equal(lives, FileClaim.IsLiving(pid, "/dev/shm"));
+        Assert.Equal("process 1", FileClaim.Describe(1));
+        Assert.StartsWith("process 1, which is hidden", FileClaim.Describe(1, "/dev/shm"), StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_process_that_nobody_has_waited_for_does_not_live()
     {
