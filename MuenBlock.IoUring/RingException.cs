@@ -41,6 +41,8 @@ public sealed class RingException : Exception
             cause = "no memory for it: raise the limit of locked memory (ulimit -l, LimitMEMLOCK), or the memory limit of the control group";
         else if (error == EMFILE || error == ENFILE)
             cause = "too many open files: raise the limit (ulimit -n, LimitNOFILE)";
+        else if (error == EAGAIN)
+            cause = $"the kernel can start no thread for it: {ThreadRemedy}"; // with a submission thread
         else if (error == EINVAL)
             cause = $"this kernel does not know rings of this kind: use {OldestKernel} or newer";
         else

@@ -7,6 +7,24 @@ namespace MuenBlock.Backend.Serving;
 /// <content>The memory that a connection's thread shares with its client: what becomes of it meanwhile, and its registration with the rings.</content>
 internal sealed partial class ConnectionThread
 {
+    /// <summary>What to do where memory cannot be registered.</summary>
+    /// <param name="errno">Why it cannot, positive.</param>
+    /// <param name="length">How large it is.</param>
+    internal static string RegistrationRemedy(int errno, nuint length)
+    {
+        const int efault = 14; // asm-generic/errno-base.h
+        const int enomem = 12;
+        const int eopnotsupp = 95; // asm-generic/errno.h: of a file system on a disk, before Linux 6.5
+        return errno switch
+        {
+            // In pieces it could be registered, but an I/O may lie across their border.
+            efault when length > Ring.LargestBuffer => $"use a buffer of at most {Ring.LargestBuffer} bytes, the most that io_uring registers",
+            efault or eopnotsupp => "keep the regions in memory, such as in /dev/shm, not on a disk",
+            enomem => "raise the limit on locked memory (ulimit -l, LimitMEMLOCK)",
+            _ => "the kernel may be too old, or memory short",
+        };
+    }
+
     private sealed partial class Loop
     {
         /// <summary>
@@ -52,8 +70,11 @@ internal sealed partial class ConnectionThread
             int result = _memory.Renew(_update, _machine.Now, _machine.Oldest);
             if (result < 0)
             {
+                // A buffer that was cut off has no pages, and is told of as lost.
+                if (_owner._connection.Regions.LookForLoss()) return;
+
                 // Tried again each second: what stays as it is, is no news.
-                if (result != _notRegistered && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
+                if (result != _notRegistered && _budget.Allows()) LogNotRegistered(_log, _id, PosixFile.Describe(-result), RegistrationRemedy(-result, _owner._connection.Buffer.Length));
                 _notRegistered = result;
             }
             else if (_notRegistered < 0 && _memory.IsRegistered)
@@ -91,21 +112,7 @@ internal sealed partial class ConnectionThread
             if (memory.Bounce is { } bounce) LogBounce(_log, _id, connection.Buffer.Name, (ulong)bounce.Length);
             else LogDirect(_log, _id, connection.Buffer.Name);
             result = memory.Register(_rings);
-            if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result), Remedy(-result));
-        }
-
-        private string Remedy(int errno)
-        {
-            const int efault = 14; // asm-generic/errno-base.h
-            const int enomem = 12;
-            return errno switch
-            {
-                // In pieces it could be registered, but an I/O may lie across their border.
-                efault when _owner._connection.Buffer.Length > Ring.LargestBuffer => $"use a buffer of at most {Ring.LargestBuffer} bytes, the most that io_uring registers",
-                efault => "keep the regions in memory, such as in /dev/shm, not on a disk",
-                enomem => "raise the limit on locked memory (ulimit -l, LimitMEMLOCK)",
-                _ => "the kernel may be too old, or memory short",
-            };
+            if (result < 0) LogNotRegistered(_log, _id, PosixFile.Describe(-result), RegistrationRemedy(-result, _owner._connection.Buffer.Length));
         }
     }
 }

@@ -86,7 +86,7 @@ internal sealed partial class ConnectionThread : IDisposable
             throw CannotStart(failure);
         }
 
-        _thread.Start();
+        Threads.Start(_thread);
         _prepared.Wait();
         if (Failure is not { } found) return;
         _thread.Join();

@@ -1,3 +1,4 @@
+using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 
 namespace MuenBlock.Backend.Serving;
@@ -19,7 +20,7 @@ internal sealed class DiskLook : IDisposable
     {
         _connections = connections;
         _thread = new Thread(Run) { Name = "sizes of disks", IsBackground = true };
-        _thread.Start();
+        Threads.Start(_thread);
     }
 
     /// <summary>Begins, once the sandbox was entered: that interrupts all threads, and has to be heard by each.</summary>

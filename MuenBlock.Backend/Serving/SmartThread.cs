@@ -1,6 +1,7 @@
 using MuenBlock.Backend.Disks;
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Backend.Serving;
 
@@ -32,7 +33,7 @@ internal sealed unsafe class SmartThread : IDisposable
         _asked = new (uint, int, ulong)[mostAsked];
         _answered = new (uint, SmartStatus)[mostAsked];
         _thread = new Thread(Run) { Name = $"SMART of connection {connection.Name.Id}", IsBackground = true };
-        _thread.Start();
+        Threads.Start(_thread);
     }
 
     /// <summary>Starts the thread of a connection.</summary>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Protocol.Signals;
 
@@ -36,7 +37,7 @@ internal static class WakeUpCost
                 _ = answer.Set();
             }
         });
-        other.Start();
+        Threads.Start(other);
         long[] ticks = new long[Rounds];
         foreach (ref long round in ticks.AsSpan())
         {

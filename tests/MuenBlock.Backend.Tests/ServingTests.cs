@@ -1,4 +1,5 @@
 using Microsoft.Win32.SafeHandles;
+using MuenBlock.Backend.Serving;
 using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Regions;
@@ -232,6 +233,26 @@ public sealed class ServingTests
         client.Connect();
         Assert.Equal((ulong)ImageSize, client.Ask(RequestKind.MediaBlocks) * client.Ask(RequestKind.BlockLength));
     }
+
+    [Fact]
+    public void A_buffer_that_was_cut_off_is_said_to_be_lost_and_not_to_be_of_the_wrong_kind()
+    {
+        using var folder = new TestFolder();
+        var log = new TestLog();
+        using var server = new TestServer(folder.Path, [folder.Image("disk", ImageSize)], log: log);
+        using (var buffer = new FileStream($"{folder.Path}/{server.Name.Buffer}", FileMode.Open, FileAccess.Write, FileShare.ReadWrite)) buffer.SetLength(0);
+        Assert.True(SpinWait.SpinUntil(() => log.Lines.Any(line => line.Contains("was truncated", StringComparison.Ordinal)), TimeSpan.FromSeconds(30)));
+        Assert.DoesNotContain(log.Lines, line => line.Contains("cannot be registered", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData(14, 1ul << 20, "/dev/shm")] // EFAULT
+    [InlineData(95, 1ul << 20, "/dev/shm")] // EOPNOTSUPP
+    [InlineData(14, 2ul << 30, "1073741824 bytes")]
+    [InlineData(12, 1ul << 20, "LimitMEMLOCK")] // ENOMEM
+    [InlineData(22, 1ul << 20, "too old")] // EINVAL
+    public void What_keeps_memory_from_being_registered_has_a_remedy(int errno, ulong length, string word) =>
+        Assert.Contains(word, ConnectionThread.RegistrationRemedy(errno, (nuint)length), StringComparison.Ordinal);
 
     [Fact]
     public void A_server_that_is_stopped_becomes_inactive()

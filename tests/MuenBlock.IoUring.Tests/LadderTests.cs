@@ -106,6 +106,7 @@ public sealed class LadderTests
         { EPERM, "", "seccomp" },
         { ENOMEM, "", "LimitMEMLOCK" },
         { EMFILE, "", "LimitNOFILE" },
+        { EAGAIN, "", "TasksMax" },
         { EIO, "", "Input/output error" },
     };
 
