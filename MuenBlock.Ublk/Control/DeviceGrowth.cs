@@ -35,6 +35,8 @@ internal sealed class DeviceGrowth(ControlPlane control, IRemovalMachine machine
         ulong now = SizeOf(id);
         if (answered is null || answered.ServerSize == 0)
             throw new ProgramException(ExitCode.Peer, $"/dev/ublkb{id} has {now} bytes as before: its backend did not say how large the disk is; is it running? The log of process {server} says more");
+        if (answered.ServerSize > long.MaxValue)
+            throw new ProgramException(ExitCode.Peer, $"/dev/ublkb{id} has {now} bytes as before: its backend says that the disk is larger than a disk can be, which was refused; the log of process {server} says more");
         if (answered.ServerSize < now)
             throw new ProgramException(ExitCode.Resource, $"/dev/ublkb{id} stays as it is: its disk has only {answered.ServerSize} bytes, and users of the device were promised {now}: give the disk its size back, or delete the device and add it anew");
         if (answered.ServerSize > now)

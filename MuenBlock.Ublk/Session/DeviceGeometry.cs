@@ -21,8 +21,8 @@ internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, u
     /// <summary>Which disk it is, see <see cref="RequestKind.Identity"/>; 0 where that is not known.</summary>
     public ulong Identity { get; init; }
 
-    /// <summary>Bytes.</summary>
-    public ulong Size => Blocks * BlockLength;
+    /// <summary>Bytes; the most that there are if a server tells of more, so that they are not taken for few.</summary>
+    public ulong Size => BlockLength != 0 && Blocks > ulong.MaxValue / BlockLength ? ulong.MaxValue : Blocks * BlockLength;
 
     /// <summary>The most bytes of one request. A device that is to be skipped may have blocks of any length, of none as well.</summary>
     public ulong MostBytes => MostBlocks == 0 || BlockLength == 0 || MostBlocks > ulong.MaxValue / BlockLength ? ulong.MaxValue : MostBlocks * BlockLength;

@@ -1,5 +1,7 @@
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
+using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Tests;
 
@@ -38,6 +40,7 @@ public sealed class DeviceGrowthTests : IDisposable
     [InlineData(Before / 2, ExitCode.Resource, "stays as it is: its disk has only 524288 bytes")]
     [InlineData(Before * 2, ExitCode.Kernel, "and not the 2097152 of its disk")]
     [InlineData(0ul, ExitCode.Peer, "its backend did not say how large the disk is")]
+    [InlineData(1ul << 63, ExitCode.Peer, "its backend says that the disk is larger than a disk can be")]
     public void What_does_not_grow_is_said_with_the_reason(ulong disk, ExitCode code, string said)
     {
         Answer(disk, Before);
@@ -74,6 +77,13 @@ public sealed class DeviceGrowthTests : IDisposable
         Refused(3, ExitCode.Busy, "process 555");
         Refused(4, ExitCode.NotFound, "there is no /dev/ublkb4");
     }
+
+    [Theory]
+    [InlineData(1ul << 40, 1ul << 49)]
+    [InlineData(1ul << 55, ulong.MaxValue)]
+    [InlineData((1ul << 55) + 8, ulong.MaxValue)]
+    public void A_size_that_no_number_holds_is_not_taken_for_a_small_one(ulong blocks, ulong size) =>
+        Assert.Equal(size, new DeviceGeometry(blocks, 512, 256, DeviceTraits.Known).Size);
 
     private void Answer(ulong disk, ulong device) => _machine.Asked = id => _machine.At(_machine.Milliseconds + 500, () =>
     {
