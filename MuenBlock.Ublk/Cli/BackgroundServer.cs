@@ -103,7 +103,7 @@ internal static partial class BackgroundServer
         {
             // A log is worth keeping if the server failed after its caller had gone, before which the caller is told; and for a successor.
             bool done = ready ? code == ExitCode.Success && !server.HasLeft : logFile is null;
-            if (done && DeviceRecord.IsServerLog(path)) File.Delete(path);
+            if (done) ServerLogs.DeleteUnused(path);
         }
     }
 

@@ -88,6 +88,16 @@ internal sealed record DeviceRecord
         }
     }
 
+    /// <summary>All records that can be read.</summary>
+    /// <param name="directory">Where the files are.</param>
+    public static IEnumerable<DeviceRecord> All(string directory = Directory)
+    {
+        const string prefix = "ublkb";
+        return new DirectoryInfo(directory).EnumerateFiles($"{prefix}*.json")
+            .Select(file => int.TryParse(System.IO.Path.GetFileNameWithoutExtension(file.Name.AsSpan(prefix.Length)), NumberStyles.None, CultureInfo.InvariantCulture, out int id) ? TryLoad(id, directory) : null)
+            .OfType<DeviceRecord>();
+    }
+
     /// <summary>Where a serving process logs that was not told where.</summary>
     /// <param name="pid">The process.</param>
     /// <param name="directory">Where the files are.</param>

@@ -71,14 +71,6 @@ internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, 
     /// <inheritdoc/>
     public void DeleteServerLog(DeviceRecord record)
     {
-        if (record.LogFile is null || !DeviceRecord.IsServerLog(record.LogFile, directory)) return;
-        try
-        {
-            File.Delete(record.LogFile);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            // It does no harm where it is.
-        }
+        if (record.LogFile is { } log) ServerLogs.DeleteUnused(log, directory);
     }
 }

@@ -113,4 +113,22 @@ public sealed class RemovalMachineTests : IDisposable
         _machine.DeleteServerLog(DeviceRecordTests.Example(0, 78, own));
         Assert.False(File.Exists(own));
     }
+
+    [Fact]
+    public void A_log_that_another_server_still_writes_to_stays_until_that_one_has_ended()
+    {
+        Directory.CreateDirectory(Folder);
+        string shared = Folder + "/server-77.log";
+        File.WriteAllText(shared, "a");
+        DeviceRecordTests.Example(0, 78, shared).Save(Folder);
+        DeviceRecordTests.Example(11, 79, shared).Save(Folder);
+        _files.Write("/run/muenblock/ublkbx.json", "{}");
+
+        _machine.DeleteRecord(0);
+        _machine.DeleteServerLog(DeviceRecordTests.Example(0, 78, shared));
+        Assert.True(File.Exists(shared));
+        _machine.DeleteRecord(11);
+        _machine.DeleteServerLog(DeviceRecordTests.Example(11, 79, shared));
+        Assert.False(File.Exists(shared));
+    }
 }
