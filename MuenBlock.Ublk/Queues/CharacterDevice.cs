@@ -14,7 +14,10 @@ internal sealed class CharacterDevice
     private readonly SafeFileHandle _file;
     private int _users = 1;
 
-    private CharacterDevice(int id, SafeFileHandle file)
+    /// <summary>Takes an opening. Its caller is the first user.</summary>
+    /// <param name="id">The block device.</param>
+    /// <param name="file">The opening.</param>
+    internal CharacterDevice(int id, SafeFileHandle file)
     {
         Id = id;
         _file = file;

@@ -1,5 +1,6 @@
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Session;
@@ -23,7 +24,7 @@ internal sealed partial class ConnectionThread
             {
                 if (result != UblkLimits.ResultAborted)
                 {
-                    LogFetchFailed(_log, _id, queue.Id, PosixFile.Describe(-result));
+                    FetchFailed(queue, result);
                 }
                 else if (!queue.IsEnding)
                 {
@@ -50,9 +51,20 @@ internal sealed partial class ConnectionThread
             }
 
             bool again = batch.Complete(completion, out int lost);
-            if (lost < 0) LogFetchFailed(_log, _id, queue.Id, PosixFile.Describe(-lost));
+            if (lost < 0) FetchFailed(queue, lost);
             if (again) _commands.FetchAgain(queue);
             else if (batch.Ended) Close(queue);
+        }
+
+        /// <summary>
+        /// The driver has refused something. Before there was any I/O that is a tag which was offered, and it starts no device of which it lacks one: whoever
+        /// waits for that would wait in vain, and is told by the failure of this thread.
+        /// </summary>
+        private void FetchFailed(DeviceQueue queue, int result)
+        {
+            string reason = PosixFile.Describe(-result);
+            if (_ios == 0) throw new ProgramException(ExitCode.Environment, $"the driver does not take the tags of /dev/ublkc{queue.Id}: {reason}");
+            LogFetchFailed(_log, _id, queue.Id, reason);
         }
 
         /// <summary>The driver wants something done with a tag.</summary>

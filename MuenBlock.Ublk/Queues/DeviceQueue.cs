@@ -104,7 +104,13 @@ internal sealed unsafe class DeviceQueue : IDisposable
         Closed.Set();
     }
 
-    private static DeviceQueue Map(CharacterDevice file, in DeviceInfo info, int index, int number)
+    /// <summary>Maps a queue's descriptors.</summary>
+    /// <param name="file">The device, whose user the queue becomes.</param>
+    /// <param name="info">What the driver made of the block device.</param>
+    /// <param name="index">Its place among those that are served.</param>
+    /// <param name="number">The queue's number on the device.</param>
+    /// <exception cref="ProgramException">They cannot be mapped.</exception>
+    internal static DeviceQueue Map(CharacterDevice file, in DeviceInfo info, int index, int number)
     {
         nuint length = ((nuint)(info.QueueDepth * sizeof(IoDescriptor)) + Region.PageSize - 1) / Region.PageSize * Region.PageSize;
         long offset = UblkLimits.DescriptorsOffset + (number * UblkLimits.DescriptorsStride);

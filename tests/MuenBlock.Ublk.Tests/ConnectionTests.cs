@@ -6,8 +6,10 @@ using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 using MuenBlock.Protocol.Signals;
 using MuenBlock.Ublk.Cli;
+using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
 using MuenBlock.Ublk.Session;
+using static Tmds.Linux.LibC;
 
 namespace MuenBlock.Ublk.Tests;
 
@@ -48,6 +50,19 @@ public sealed class ConnectionTests : IDisposable
         Assert.Same(thread.Failure, failure.InnerException);
     });
 
+    // The driver starts no device of which it lacks a tag: who waits for that is told why. Here the file is none of the driver's.
+    [Fact]
+    public void A_tag_that_the_driver_does_not_take_is_a_failure_of_its_thread() => WithThread(thread =>
+    {
+        var layout = BufferLayout.Cut(1 << 20, 1, 60, ulong.MaxValue, mergesByBytes: false, null, null);
+        using DeviceQueue queue = NoDevice(layout.Depth);
+        thread.Assign(layout, [queue], [1 << 20], bounce: null, []);
+        thread.Join();
+        ProgramException failure = Assert.Throws<ProgramException>(thread.ThrowFailure);
+        Assert.Equal(ExitCode.Environment, failure.ExitCode);
+        Assert.StartsWith("the driver does not take the tags of /dev/ublkc7: ", failure.Message, StringComparison.Ordinal);
+    });
+
     [Fact]
     public void Who_started_a_server_and_has_gone_is_missed()
     {
@@ -61,6 +76,16 @@ public sealed class ConnectionTests : IDisposable
         using FileStream file = File.Create(Path.Combine(_directory, "file"));
         Assert.True(BackgroundServer.HasReader((int)file.SafeFileHandle.DangerousGetHandle()));
         Assert.True(BackgroundServer.HasReader(-1));
+    }
+
+    private DeviceQueue NoDevice(int depth)
+    {
+        string path = Path.Combine(_directory, "ublkc7");
+        using (FileStream made = File.Create(path)) made.SetLength(1 << 20);
+        var file = new CharacterDevice(7, PosixFile.TryOpen(path, O_RDWR, out _)!);
+        var queue = DeviceQueue.Map(file, new DeviceInfo { DeviceId = 7, HardwareQueues = 1, QueueDepth = (ushort)depth }, index: 0, number: 0);
+        file.Leave();
+        return queue;
     }
 
     private static void IsGivenUp(Action wait)
