@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
@@ -35,6 +36,15 @@ internal static partial class BackgroundServer
     /// <param name="arguments">This program's arguments.</param>
     public static ExitCode Launch(IReadOnlyList<string> arguments)
     {
+        using Process server = Start(arguments);
+        return Await(server, Console.Out, Console.Error);
+    }
+
+    /// <summary>Starts the server.</summary>
+    /// <param name="arguments">This program's arguments.</param>
+    /// <exception cref="ProgramException">It cannot be started.</exception>
+    public static Process Start(IReadOnlyList<string> arguments)
+    {
         var start = new ProcessStartInfo(Environment.ProcessPath!, arguments)
         {
             RedirectStandardInput = true,
@@ -45,16 +55,33 @@ internal static partial class BackgroundServer
 
         // What the caller has open is none of the server's: it would keep, of all things, its own device open.
         _ = CloseRange(FirstOther, uint.MaxValue, CloseOnExec);
-        using Process server = Process.Start(start) ?? throw new ProgramException(ExitCode.Environment, "cannot start the serving process");
-        server.StandardInput.Close();
+        try
+        {
+            Process server = Process.Start(start)!;
+            server.StandardInput.Close();
+            return server;
+        }
+        catch (Exception e) when (e is Win32Exception or IOException)
+        {
+            // Memory and processes may be short, or this program's file has been replaced since it was started.
+            throw new ProgramException(ExitCode.Environment, $"cannot start the serving process: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Waits until the devices of a server can be used, or it has failed.</summary>
+    /// <param name="server">The server.</param>
+    /// <param name="output">Gets their paths.</param>
+    /// <param name="errors">Gets a line if it ends without having said why.</param>
+    public static ExitCode Await(Process server, TextWriter output, TextWriter errors)
+    {
         while (server.StandardOutput.ReadLine() is { } line)
         {
             if (string.Equals(line, ReadyLine, StringComparison.Ordinal)) return ExitCode.Success;
-            Console.Out.WriteLine(line);
+            output.WriteLine(line);
         }
 
         server.WaitForExit();
-        return CodeOf(server.ExitCode, server.Id, Console.Error);
+        return CodeOf(server.ExitCode, server.Id, errors);
     }
 
     /// <summary>What the end of a server means whose devices could not be used yet. One that found out by itself has said why; one that was ended has not.</summary>
@@ -70,6 +97,9 @@ internal static partial class BackgroundServer
         return ExitCode.Internal;
     }
 
+    /// <summary>Leaves the caller's session: what interrupts the caller does not reach this process from now on.</summary>
+    public static void LeaveSession() => _ = setsid();
+
     /// <summary>Is the server: leaves the caller's session, and its terminal once the devices can be used.</summary>
     /// <param name="prepare">Finds out what to serve.</param>
     /// <param name="serving">How to serve.</param>
@@ -78,7 +108,7 @@ internal static partial class BackgroundServer
     {
         IReadOnlyList<ServerOptions> options = prepare();
         Environment.SetEnvironmentVariable(Variable, null);
-        _ = setsid();
+        LeaveSession();
         string path = logFile is null ? DeviceRecord.ServerLog(Environment.ProcessId) : Path.GetFullPath(logFile);
         Environment.CurrentDirectory = "/";
         using SafeFileHandle file = OpenLog(path);

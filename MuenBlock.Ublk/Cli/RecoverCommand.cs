@@ -97,7 +97,13 @@ internal static class RecoverCommand
         string? directory = parsed.GetValue(s_regionDirectory);
         if (directory is { Length: 0 }) throw new ProgramException(ExitCode.Usage, "--region-dir is empty: name a directory");
         var serving = ServingArguments.ReadSuccessor(parsed, record: null);
-        if (BackgroundServer.IsWanted) return Serve(parsed, ids[0], given, directory);
+        if (BackgroundServer.IsWanted)
+        {
+            // Devices wait for this process, also if whoever started it is interrupted while it looks for them.
+            BackgroundServer.LeaveSession();
+            return Serve(parsed, ids[0], given, directory);
+        }
+
         if (all && DeviceDirectory.Ids().Count == 0) return ExitCode.Success;
 
         List<(int Id, WaitingConnection Connection)> found = [];
@@ -118,12 +124,15 @@ internal static class RecoverCommand
         var code = ExitCode.Success;
         if (serving.Foreground && found.Count > 1)
             throw new ProgramException(ExitCode.Usage, $"--foreground takes over one connection at a time, and {found.Count} wait: name a device instead of --all");
-        foreach ((int id, WaitingConnection connection) in found)
+        if (serving.Foreground)
         {
-            ExitCode ended = serving.Foreground
-                ? Serve(parsed, id, connection.Connections.Members, connection.RegionDirectory)
-                : BackgroundServer.Launch(Arguments(id, connection, parsed));
-            if (ended != ExitCode.Success) code = ended;
+            foreach ((int id, WaitingConnection connection) in found) code = Serve(parsed, id, connection.Connections.Members, connection.RegionDirectory);
+        }
+        else
+        {
+            var servers = new LaunchedServers();
+            foreach ((int id, WaitingConnection connection) in found) servers.Start(Arguments(id, connection, parsed));
+            code = servers.Await();
         }
 
         return failure is null ? code : throw failure;

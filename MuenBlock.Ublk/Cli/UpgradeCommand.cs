@@ -10,6 +10,8 @@ namespace MuenBlock.Ublk.Cli;
 /// <summary>The verb <c>upgrade</c>: lets the program on disk serve devices that an older one serves, while they are in use.</summary>
 internal static class UpgradeCommand
 {
+    private static readonly TimeSpan s_look = TimeSpan.FromSeconds(1); // whatever there is to see ends the wait at once
+
     private static readonly Argument<string> s_id = new("ID") { Description = "The N of /dev/ublkbN, or that path. All devices of its serving process change hands." };
 
     /// <summary>The verb, for the command line.</summary>
@@ -27,18 +29,36 @@ internal static class UpgradeCommand
         _ = ServingArguments.ReadSuccessor(parsed, record: null);
         using ILoggerFactory logs = LineLog.ToStandardError(LogLevel.Warning);
         using ControlPlane control = ControlPlane.Open(logs.CreateLogger("upgrade"));
+        using var signals = new TerminationSignals();
         long start = Stopwatch.GetTimestamp();
         IReadOnlyList<(int Id, WaitingConnection Connection)> released = new ServerRelease(control, RemovalMachine.This).Release(id, connection => Check(parsed, connection));
-        var code = ExitCode.Success;
-        foreach ((int first, WaitingConnection connection) in released)
-        {
-            ExitCode ended = BackgroundServer.Launch(RecoverCommand.Arguments(first, connection, parsed));
-            if (ended != ExitCode.Success) code = ended;
-        }
-
+        var servers = new LaunchedServers();
+        foreach ((int first, WaitingConnection connection) in released) servers.Start(RecoverCommand.Arguments(first, connection, parsed));
+        ExitCode code = Await(servers, signals, Console.Error);
         if (code == ExitCode.Success) Console.Out.WriteLine($"I/O waited for {Stopwatch.GetElapsedTime(start).TotalMilliseconds:0} ms");
         else Console.Error.WriteLine($"{CommandLine.Program}: the devices that were not taken over wait for a server: 'muenblock-ublk recover --all' gives them one");
         return code;
+    }
+
+    /// <summary>
+    /// Waits for the new servers. To be interrupted between the old server and these would leave devices without any: until they have been started a
+    /// signal is noted, and obeyed here. They go on without this process.
+    /// </summary>
+    /// <param name="servers">The servers, which have been started.</param>
+    /// <param name="signals">The signals.</param>
+    /// <param name="errors">Gets a line for a signal.</param>
+    internal static ExitCode Await(LaunchedServers servers, TerminationSignals signals, TextWriter errors)
+    {
+        Task<ExitCode> answers = Task.Run(servers.Await);
+        answers.GetAwaiter().OnCompleted(signals.Interrupt);
+        while (!answers.IsCompleted)
+        {
+            if (!signals.Wait(s_look) || answers.IsCompleted) continue;
+            errors.WriteLine($"{CommandLine.Program}: asked to end before all devices were taken over: the new servers go on, 'muenblock-ublk list' shows how far they are");
+            return ExitCode.Busy;
+        }
+
+        return answers.GetAwaiter().GetResult();
     }
 
     // What the new process would refuse must not cost the devices the one that they have.

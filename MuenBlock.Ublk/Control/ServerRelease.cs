@@ -48,7 +48,7 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
         var left = new List<(int Id, WaitingConnection Connection)>();
         foreach ((_, WaitingConnection connection) in connections)
         {
-            int first = connection.Devices.Select(info => (int)info.DeviceId).FirstOrDefault(device => control.TryGetInfo(device) is not null, -1);
+            int first = connection.Devices.Select(info => (int)info.DeviceId).FirstOrDefault(IsThere, -1);
             if (first >= 0) left.Add((first, connection));
         }
 
@@ -66,6 +66,19 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
         catch (ProgramException)
         {
             return false;
+        }
+    }
+
+    /// <summary>Whether a device is still there. If the driver does not say so the next server has to find out: there must be one for the others.</summary>
+    private bool IsThere(int id)
+    {
+        try
+        {
+            return control.TryGetInfo(id) is not null;
+        }
+        catch (ProgramException)
+        {
+            return true;
         }
     }
 

@@ -82,6 +82,19 @@ public sealed class ServerReleaseTests : IDisposable
         Assert.Equal([1, 2], Release(1).Select(connection => connection.Id));
     }
 
+    // Its server has gone already: whatever the driver says of it then, somebody has to serve it and the others.
+    [Fact]
+    public void A_device_of_which_the_driver_says_nothing_is_given_a_server_as_well()
+    {
+        bool released = false;
+        _driver.Answer = sent =>
+        {
+            released |= sent.Operation == UblkCommands.QuiesceDevice;
+            return released && sent.Operation == UblkCommands.GetDeviceInfo && sent.Command.DeviceId == 0 ? -110 : null;
+        };
+        Assert.Equal([0, 2], Release(1).Select(connection => connection.Id));
+    }
+
     [Fact]
     public void A_server_that_does_not_end_what_it_has_is_killed()
     {
