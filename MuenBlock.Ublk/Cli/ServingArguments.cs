@@ -53,6 +53,10 @@ internal sealed class ServingArguments
     /// <summary>Where a server in the background logs; null where nobody named a file.</summary>
     public required string? LogFile { get; init; }
 
+    /// <summary>Whether it was said how long the backend of a successor may take to appear.</summary>
+    /// <param name="parsed">The command line.</param>
+    public static bool HasConnectTimeout(ParseResult parsed) => IsGiven(parsed, ServingOptions.OfSuccessor.ConnectTimeout);
+
     /// <summary>Reads the options of <c>add</c>.</summary>
     /// <param name="parsed">The command line.</param>
     /// <exception cref="ProgramException">A value is out of its range, or two options exclude each other.</exception>

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
+using MuenBlock.Protocol;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
 using MuenBlock.Ublk.Queues;
@@ -61,11 +62,22 @@ internal static class UpgradeCommand
         return answers.GetAwaiter().GetResult();
     }
 
-    // What the new process would refuse must not cost the devices the one that they have.
-    private static void Check(ParseResult parsed, WaitingConnection connection)
+    /// <summary>What the new process would refuse must not cost the devices the one that they have.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="connection">What the new process is to serve.</param>
+    /// <exception cref="ProgramException">It would refuse that, or find no backend, for which the one that serves goes on waiting.</exception>
+    internal static void Check(ParseResult parsed, WaitingConnection connection)
     {
         var serving = ServingArguments.ReadSuccessor(parsed, connection.Record);
         ConnectionOptions.Check(serving.Patience, connection.Devices.Any(info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy)));
         if ((serving.LogFile ?? connection.Record?.LogFile) is { } log) BackgroundServer.OpenLog(Path.GetFullPath(log)).Dispose();
+        if (ServingArguments.HasConnectTimeout(parsed)) return;
+        foreach (ConnectionString member in connection.Connections.Members)
+        {
+            if (ConnectionRegions.WhyNoBackend(member, connection.RegionDirectory) is not { } why) continue;
+            throw new ProgramException(
+                ExitCode.Peer,
+                $"connection {member.Id} has no backend at this moment ({why}), for which the serving process waits; a new one would give up after {serving.ConnectTimeout.TotalSeconds:0} s: start the backend first, or say how long to wait for it (--connect-timeout)");
+        }
     }
 }

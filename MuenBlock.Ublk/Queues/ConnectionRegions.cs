@@ -1,4 +1,6 @@
 using MuenBlock.Protocol;
+using MuenBlock.Protocol.Channels;
+using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 
@@ -64,6 +66,22 @@ internal sealed class ConnectionRegions : IDisposable
             while (opened.TryPop(out Region? region)) region.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Why nobody can be greeted on a connection, as far as its response channel shows that; null if it does not.</summary>
+    /// <param name="name">The connection.</param>
+    /// <param name="directory">Where its regions are.</param>
+    /// <exception cref="ProgramException">The channel cannot be opened.</exception>
+    public static unsafe string? WhyNoBackend(ConnectionString name, string directory)
+    {
+        using var response = Region.Open(directory, name.Response, writable: false, ConnectionString.MinimumChannelSize, ConnectionString.MaximumChannelSize);
+        var reader = new ChannelReader<Response>(response.Memory, response.Length, name.ResponseProtocol);
+        return reader.Read([], out _) switch
+        {
+            ReadStatus.Inactive => "its response channel is inactive",
+            ReadStatus.Incompatible => reader.DescribeHeader(),
+            _ => null,
+        };
     }
 
     private static void Pause(string awaited, Func<bool> giveUp)

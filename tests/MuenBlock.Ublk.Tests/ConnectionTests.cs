@@ -1,6 +1,8 @@
+using System.CommandLine;
 using System.IO.Pipes;
 using Microsoft.Extensions.Logging.Abstractions;
 using MuenBlock.Protocol;
+using MuenBlock.Protocol.Channels;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
@@ -62,6 +64,33 @@ public sealed class ConnectionTests : IDisposable
         Assert.Equal(ExitCode.Environment, failure.ExitCode);
         Assert.StartsWith("the driver does not take the tags of /dev/ublkc7: ", failure.Message, StringComparison.Ordinal);
     });
+
+    [Fact]
+    public unsafe void An_upgrade_is_refused_while_no_backend_is_there_unless_it_is_said_how_long_to_wait()
+    {
+        MakeRegions();
+        Command upgrade = UpgradeCommand.Create();
+        var connection = new WaitingConnection(new QueueConnections(s_name), _directory, OffsetUnit.Sectors, Record: null, []);
+        Refused("its response channel is inactive");
+        UpgradeCommand.Check(upgrade.Parse("0 --connect-timeout 60"), connection);
+
+        using var response = Region.Open(_directory, s_name.Response, writable: true, Region.PageSize);
+        var writer = new ChannelWriter<Response>(response.Memory, response.Length, s_name.ResponseProtocol);
+        writer.Initialise(1);
+        UpgradeCommand.Check(upgrade.Parse("0"), connection);
+        new ChannelWriter<Response>(response.Memory, response.Length, s_name.ResponseProtocol + 1).Initialise(2);
+        Refused("found marker");
+        writer.Initialise(3);
+        writer.Deactivate();
+        Refused("its response channel is inactive");
+
+        void Refused(string why)
+        {
+            ProgramException failure = Assert.Throws<ProgramException>(() => UpgradeCommand.Check(upgrade.Parse("0"), connection));
+            Assert.Equal(ExitCode.Peer, failure.ExitCode);
+            Assert.StartsWith($"connection 1 has no backend at this moment ({why}", failure.Message, StringComparison.Ordinal);
+        }
+    }
 
     [Fact]
     public void Who_started_a_server_and_has_gone_is_missed()
