@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol;
 using MuenBlock.Protocol.Programs;
@@ -30,20 +31,31 @@ internal static class UpgradeCommand
         _ = ServingArguments.ReadSuccessor(parsed, record: null);
         using ILoggerFactory logs = LineLog.ToStandardError(LogLevel.Warning);
         using ControlPlane control = ControlPlane.Open(logs.CreateLogger("upgrade"));
+
+        // Nobody's Ctrl-C, or lost terminal, comes between the end of one server and the start of the next.
         using var signals = new TerminationSignals();
+        using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, static context => context.Cancel = true);
         long start = Stopwatch.GetTimestamp();
         IReadOnlyList<(int Id, WaitingConnection Connection)> released = new ServerRelease(control, RemovalMachine.This).Release(id, connection => Check(parsed, connection));
-        var servers = new LaunchedServers();
-        foreach ((int first, WaitingConnection connection) in released) servers.Start(RecoverCommand.Arguments(first, connection, parsed));
-        ExitCode code = Await(servers, signals, Console.Error);
+        var code = ExitCode.Internal;
+        try
+        {
+            var servers = new LaunchedServers();
+            foreach ((int first, WaitingConnection connection) in released) servers.Start(RecoverCommand.Arguments(first, connection, parsed));
+            code = Await(servers, signals, Console.Error);
+        }
+        finally
+        {
+            if (code != ExitCode.Success) Console.Error.WriteLine($"{CommandLine.Program}: the devices that were not taken over wait for a server: 'muenblock-ublk recover --all' gives them one");
+        }
+
         if (code == ExitCode.Success) Console.Out.WriteLine($"I/O waited for {Stopwatch.GetElapsedTime(start).TotalMilliseconds:0} ms");
-        else Console.Error.WriteLine($"{CommandLine.Program}: the devices that were not taken over wait for a server: 'muenblock-ublk recover --all' gives them one");
         return code;
     }
 
     /// <summary>
-    /// Waits for the new servers. To be interrupted between the old server and these would leave devices without any: until they have been started a
-    /// signal is noted, and obeyed here. They go on without this process.
+    /// Waits for the new servers. A signal that has come since the old one was told to go is obeyed here: it leaves no device without a server any more, as
+    /// the new ones go on without this process.
     /// </summary>
     /// <param name="servers">The servers, which have been started.</param>
     /// <param name="signals">The signals.</param>
