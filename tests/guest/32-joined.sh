@@ -79,7 +79,7 @@ io_of_a_joined_device_goes_on_over_deaths_of_both_ends_and_an_upgrade() {
     start_backend --conn $_BOTH --device $RAM:1+2,$RAM2:1+2
     _still $load 'the death of the backend'
     kill_client
-    equal '/dev/ublkb0 /dev/ublkb1' "$(recover 0 | paste -sd' ')" 'what recover printed'
+    prints $'/dev/ublkb0\n/dev/ublkb1' recover 0
     _still $load 'the death of the client'
     equal '"--spin 30"' "$(jq .options /run/muenblock/ublkb0.json)" 'what the server was asked for at first'
     timeout 90 muenblock-ublk upgrade 0 --log-file "$CLIENT_LOG" | grep -q 'I/O waited'
@@ -91,7 +91,7 @@ io_of_a_joined_device_goes_on_over_deaths_of_both_ends_and_an_upgrade() {
     wait_for 20 eval '[[ $(state) == recoverable ]]'
     refused 2 'it has 2 queues: name as many connections, one after another' muenblock-ublk recover 0 --conn $CONN --region-dir "$REGIONS"
     refused 6 'waits for a server: take it over' muenblock-ublk add "${client_arguments[@]}" --conn $CONN2
-    equal '/dev/ublkb0 /dev/ublkb1' "$(recover 0 --conn $CONN2,$CONN --region-dir "$REGIONS" --log-file "$CLIENT_LOG" | paste -sd' ')" 'what recover printed'
+    prints $'/dev/ublkb0\n/dev/ublkb1' recover 0 --conn $CONN2,$CONN --region-dir "$REGIONS" --log-file "$CLIENT_LOG"
     _still $load 'the loss of the record'
     touch enough
     wait $load

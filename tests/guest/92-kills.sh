@@ -130,7 +130,7 @@ _phase() {    # client|backend|both COUNT
 }
 
 nothing_that_was_acknowledged_is_lost_over_kills_at_random_moments_of_the_client_the_backend_and_both() {
-    local seed=${MUENBLOCK_SEED:-$RANDOM}
+    local seed=${MUENBLOCK_SEED:-$RANDOM} said
     progress "seed $seed"
     RANDOM=$seed
     dmsetup create late --table "0 $(blockdev --getsz $DISK) linear $DISK 0"
@@ -148,5 +148,6 @@ nothing_that_was_acknowledged_is_lost_over_kills_at_random_moments_of_the_client
     not grep -E ' (error|fatal) ' "$CLIENT_LOG" backend-*.log
     leave_nothing
     dmsetup remove late
-    progress "$("$MUENBLOCK_CHECKER" replay $DISK4K $DISK)"
+    said=$("$MUENBLOCK_CHECKER" replay $DISK4K $DISK)    # of its own, so that it can fail
+    progress "$said"
 }

@@ -23,7 +23,7 @@ a_device_grows_with_its_image_while_it_is_used_and_does_not_shrink() {
     truncate -s 64M image    # and at once again
     wait_for 20 _has /dev/ublkb0 64
     verify /dev/ublkb0 behind --rw=randrw --bs=64k --iodepth=8 --offset=32M --size=32M
-    equal '/dev/ublkb0 has 67108864 bytes, as its disk' "$(muenblock-ublk resize 0)" 'what resize printed'
+    prints '/dev/ublkb0 has 67108864 bytes, as its disk' muenblock-ublk resize 0
     kill -0 $load || fail 'fio failed while the device grew'
 
     # Nobody is using what is cut off.
@@ -115,7 +115,7 @@ a_joined_device_grows_on_all_its_connections_and_in_the_middle_of_a_recovery() {
     wait $recovery
     wait_for 20 _has /dev/ublkb0 64
     verify /dev/ublkb0 behind --rw=randrw --bs=64k --iodepth=8 --offset=32M --size=32M
-    equal '/dev/ublkb0 has 67108864 bytes, as its disk' "$(muenblock-ublk resize 0)" 'what resize printed'
+    prints '/dev/ublkb0 has 67108864 bytes, as its disk' muenblock-ublk resize 0
     touch enough
     wait $load
     not grep -E ' (error|fatal) ' "$CLIENT_LOG"
