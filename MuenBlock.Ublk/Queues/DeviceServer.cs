@@ -167,7 +167,7 @@ internal sealed partial class DeviceServer : IDisposable
 
     private void Greet(ServerOptions options, long deadline, Func<bool> giveUp)
     {
-        if (options.Waiting.Count == 0) RefuseBesideWaiting(_control, options);
+        if (options.Waiting.Count == 0) new VacantConnection(_control, RemovalMachine.This).Check(options.Connections, options.RegionDirectory, giveUp);
         foreach (Line line in _lines) line.Thread.Begin();
         _geometries = JoinedDevices.Meet([.. _lines.Select(line => (line.Regions.Name.Id, line.Thread.Connect(deadline, giveUp)))]);
     }
@@ -191,33 +191,6 @@ internal sealed partial class DeviceServer : IDisposable
         foreach (BlockDevice device in _devices) device.Close();
         foreach (Line line in _lines) line.Dispose();
         _control.Dispose();
-    }
-
-    /// <summary>Two block devices of one disk, and one of them waiting with old writes: that must not come to pass.</summary>
-    private static void RefuseBesideWaiting(ControlPlane control, ServerOptions options)
-    {
-        foreach (int id in DeviceDirectory.Ids())
-        {
-            if (control.TryGetInfo(id) is not { } info || !Ownership.IsOurs(info) || !DeviceSummary.Waits(info) || Use(info, options) is not { } use) continue;
-            throw new ProgramException(
-                ExitCode.Busy,
-                $"/dev/ublkb{id}{use} {options.Connections.Name} waits for a server: take it over ('muenblock-ublk recover {id}'), or give it up ('muenblock-ublk del --force {id}')");
-        }
-    }
-
-    /// <summary>
-    /// How a device belongs to any of the connections; null if it does not. The kernel has one fingerprint for all of those that are joined: whether a
-    /// single one of them is among them only the device's record tells.
-    /// </summary>
-    private static string? Use(in DeviceInfo info, ServerOptions options)
-    {
-        const string certainly = " of";
-        uint print = Ownership.Connection(info);
-        if (info.HardwareQueues == 1)
-            return options.Connections.Members.Any(member => Ownership.Fingerprint(member, options.RegionDirectory) == print) ? certainly : null;
-        if (DeviceRecord.TryLoad((int)info.DeviceId) is not { } record || QueueConnections.TryParse(record.Connection) is not { } recorded || Ownership.Fingerprint(recorded, record.RegionDirectory) != print)
-            return $", whose record is lost and which may use any {info.HardwareQueues} connections, perhaps";
-        return record.RegionDirectory == options.RegionDirectory && recorded.ShareRegions(options.Connections) ? certainly : null;
     }
 
     private void AddDevices(ServerOptions options)

@@ -1,0 +1,71 @@
+using MuenBlock.Protocol.Programs;
+
+namespace MuenBlock.Ublk.Control;
+
+/// <summary>
+/// Sees to it that connections whose locks are held have no block devices from before, when new ones are to be added: two block devices of one disk, one of
+/// them waiting with old writes, must not come to pass.
+/// </summary>
+/// <param name="control">The driver.</param>
+/// <param name="machine">What else is looked at.</param>
+internal sealed class VacantConnection(ControlPlane control, IRemovalMachine machine)
+{
+    private const int LookMilliseconds = 10;
+
+    private static readonly TimeSpan s_losing = TimeSpan.FromSeconds(10); // the driver's own work after a server's end takes milliseconds
+
+    /// <summary>Refuses connections of which a device waits for a server, or is about to.</summary>
+    /// <param name="connections">The connections. The caller holds their locks, so nobody else serves them.</param>
+    /// <param name="directory">Where their regions are.</param>
+    /// <param name="giveUp">Whether to wait no longer; asked again and again.</param>
+    /// <exception cref="ProgramException">There is such a device, or it was given up.</exception>
+    public void Check(QueueConnections connections, string directory, Func<bool> giveUp)
+    {
+        foreach (int id in machine.Ids())
+        {
+            long end = machine.Milliseconds + (long)s_losing.TotalMilliseconds;
+            while (Remains(id, connections, directory, end)) Pause(id, giveUp);
+        }
+    }
+
+    private void Pause(int id, Func<bool> giveUp)
+    {
+        if (giveUp()) throw new ProgramException(ExitCode.Busy, $"asked to end while the last server of /dev/ublkb{id} was waited for");
+        machine.Sleep(LookMilliseconds);
+    }
+
+    /// <summary>Whether a device of the connections still has to lose its server. The kernel gives back a dead one's lock before the driver notices the death.</summary>
+    private bool Remains(int id, QueueConnections connections, string directory, long end)
+    {
+        if (control.TryGetInfo(id) is not { } info || !Ownership.IsOurs(info) || info.State == DeviceState.Dead) return false;
+        if (Use(info, connections, directory) is not { } of) return false;
+        if (DeviceSummary.Waits(info))
+        {
+            throw new ProgramException(
+                ExitCode.Busy,
+                $"/dev/ublkb{id}{of} {connections.Name} waits for a server: take it over ('muenblock-ublk recover {id}'), or give it up ('muenblock-ublk del --force {id}')");
+        }
+
+        // Its server has other regions of the same names, such as another container's. One that has let go of its device may go on with others.
+        if (info.ServerPid > 0 && !machine.IsEnding(info.ServerPid) && machine.HasServer(id)) return false;
+        if (machine.Milliseconds < end) return true;
+        throw new ProgramException(
+            ExitCode.Busy,
+            $"/dev/ublkb{id}{of} {connections.Name} has lost its server, but the kernel has not let go of it after {s_losing.TotalSeconds:0} s: try again; its log (dmesg) may say why");
+    }
+
+    /// <summary>
+    /// How a device belongs to any of the connections; null if it does not. The kernel has one fingerprint for all of those that are joined: whether a
+    /// single one of them is among them only the device's record tells.
+    /// </summary>
+    private string? Use(in DeviceInfo info, QueueConnections connections, string directory)
+    {
+        const string certainly = " of";
+        uint print = Ownership.Connection(info);
+        if (info.HardwareQueues == 1)
+            return connections.Members.Any(member => Ownership.Fingerprint(member, directory) == print) ? certainly : null;
+        if (machine.TryLoadRecord((int)info.DeviceId) is not { } record || QueueConnections.TryParse(record.Connection) is not { } recorded || Ownership.Fingerprint(recorded, record.RegionDirectory) != print)
+            return $", whose record is lost and which may use any {info.HardwareQueues} connections, perhaps";
+        return record.RegionDirectory == directory && recorded.ShareRegions(connections) ? certainly : null;
+    }
+}
