@@ -80,13 +80,23 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         }
         finally
         {
-            foreach (DeviceServer server in _servers)
+            foreach (DeviceServer server in _servers.Where(server => !server.HasLetGo))
             {
                 if (server.IsRecoverable && (end == End.Leave || server.Failure is not null)) server.Leave();
                 else server.Dispose();
-                foreach (BlockDevice device in server.Devices) DeleteRecord(device);
+                foreach (BlockDevice device in server.Devices) DeleteRecord(device, !DeviceServer.IsGone(device));
             }
         }
+    }
+
+    /// <summary>
+    /// Lets go of a connection that has ended while others go on. What was stopped is deleted by whoever stopped it; its id may be another process's before
+    /// this one ends.
+    /// </summary>
+    private void LetGo(DeviceServer server)
+    {
+        foreach (BlockDevice device in server.Devices) DeleteRecord(device, server.IsLeaving(device));
+        server.Leave();
     }
 
     private End WaitForTheEnd(TerminationSignals signals)
@@ -109,8 +119,8 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             if (!draining) continue;
             if (_servers.TrueForAll(server => server.IsIdle))
             {
-                // Somebody may have come while I/O was waited for.
-                draining = !IsInUse();
+                // Somebody may have come while I/O was waited for, and may come until the driver has stopped the last device.
+                draining = !IsInUse() && _servers.TrueForAll(server => server.TryRemove());
                 if (draining) return End.Remove;
             }
             else if (Environment.TickCount64 - asked >= s_patience.TotalMilliseconds)
@@ -129,10 +139,10 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         for (int i = 0; i < _servers.Count; i++)
         {
             DeviceServer server = _servers[i];
-            if (server.Failure is not null)
+            if (server.Ended)
             {
-                // Another process can serve its devices, and needs its connection for that, however long the others go on here.
-                if (server.IsRecoverable) server.Leave();
+                // Its connection is for others now, however long those beside it go on here: to serve its devices, or to add new ones where they were deleted.
+                if (!server.HasLetGo && (server.Failure is null || server.IsRecoverable) && _servers.Exists(static other => !other.Ended)) LetGo(server);
                 continue;
             }
 
@@ -198,9 +208,9 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     }
 
     /// <summary>Once a device is gone its id may be another server's, and the record with it. That of a device that waits is for its next server.</summary>
-    private void DeleteRecord(BlockDevice device)
+    private void DeleteRecord(BlockDevice device, bool isLeft)
     {
-        if (!DeviceServer.IsGone(device)) HasLeft = true;
+        if (isLeft) HasLeft = true;
         else if (DeviceRecord.TryLoad(device.Id)?.Pid == Environment.ProcessId) DeviceRecord.Delete(device.Id);
     }
 

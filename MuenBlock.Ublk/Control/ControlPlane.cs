@@ -168,6 +168,31 @@ internal sealed partial class ControlPlane : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// Ends a block device of which its server has seen that nobody uses it. Where the driver can tell (<see cref="TryStop"/>), whoever has come since does
+    /// not lose it.
+    /// </summary>
+    /// <param name="id">The device.</param>
+    /// <param name="patience">How long to wait for users who look at it in passing, such as udev's.</param>
+    /// <returns>False if somebody uses it.</returns>
+    public bool TryStopUnused(int id, TimeSpan patience)
+    {
+        if (!Features.HasFlag(UblkFeatures.SafeStopDevice))
+        {
+            Stop(id);
+            return true;
+        }
+
+        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        while (!TryStop(id))
+        {
+            if (Environment.TickCount64 >= end) return false;
+            Thread.Sleep(RetryMilliseconds);
+        }
+
+        return true;
+    }
+
     /// <summary>Removes a device and waits until its server has closed it (DEL_DEV). Nothing happens if there is no such device.</summary>
     /// <param name="id">The device.</param>
     public void Delete(int id)

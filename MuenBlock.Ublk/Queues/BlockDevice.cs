@@ -137,6 +137,11 @@ internal sealed class BlockDevice
     /// <summary>Ends the device: what is in flight completes, then its queues are aborted. The connection threads must be running.</summary>
     public void Stop() => _control.Stop(Id);
 
+    /// <summary>The same, unless somebody has begun to use it, as far as the driver can tell.</summary>
+    /// <param name="patience">How long to wait for users who look at it in passing.</param>
+    /// <returns>False if somebody uses it.</returns>
+    public bool TryStop(TimeSpan patience) => _control.TryStopUnused(Id, patience);
+
     /// <summary>Closes its queues. No thread uses them.</summary>
     public void Close()
     {

@@ -20,7 +20,7 @@ internal sealed partial class DeviceServer : IDisposable
     // meanwhile (iov_iter_get_pages2), and where that fails for the first page they ask again every 3 ms, for ever (ublk_drv.c).
     private const UblkFeatures CopiesByAddress = UblkFeatures.BatchIo;
 
-    private static readonly TimeSpan s_closePatience = TimeSpan.FromSeconds(30); // for the last I/O of a device that was stopped
+    private static readonly TimeSpan s_partingPatience = TimeSpan.FromSeconds(1); // whose last device was just deleted has its regions for some milliseconds
     private static readonly TimeSpan s_successorPatience = TimeSpan.FromSeconds(10); // a killed client's files are closed within milliseconds
 
     private readonly ControlPlane _control;
@@ -29,7 +29,6 @@ internal sealed partial class DeviceServer : IDisposable
     private readonly List<BlockDevice> _devices = [];
     private DeviceGeometry[] _geometries = [];
     private bool _serving;
-    private bool _ended;
 
     private DeviceServer(ControlPlane control, ILogger log)
     {
@@ -53,7 +52,7 @@ internal sealed partial class DeviceServer : IDisposable
         var server = new DeviceServer(ControlPlane.Open(log), log);
         try
         {
-            server.Open(options, files, deadline, options.Waiting.Count > 0 ? s_successorPatience : TimeSpan.Zero, news, giveUp);
+            server.Open(options, files, deadline, options.Waiting.Count > 0 ? s_successorPatience : s_partingPatience, news, giveUp);
             server.Greet(options, deadline, giveUp);
             return server;
         }
@@ -92,13 +91,16 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>Whether every device has ended, or a connection has failed.</summary>
     public bool Ended => Failure is not null || _devices.TrueForAll(static device => device.IsClosed);
 
+    /// <summary>Whether connections and devices were let go of, so that another process can have them.</summary>
+    public bool HasLetGo { get; private set; }
+
     /// <summary>What ended a connection before its time.</summary>
     public Exception? Failure => _lines.Find(static line => line.Thread.Failure is not null)?.Thread.Failure;
 
     /// <summary>Looks whether the regions still have their size; to be called now and then.</summary>
     public void LookAtRegions()
     {
-        if (_ended) return;
+        if (HasLetGo) return;
         foreach (Line line in _lines) line.Thread.LookAtRegions();
     }
 
@@ -111,31 +113,6 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>Which devices are in use, and by whom, in words; empty if none is.</summary>
     public IReadOnlyList<string> Users() =>
         [.. _devices.Where(device => !device.IsClosed).SelectMany(device => DeviceHolders.Find(device.Id).Select(holder => $"{device.Path} is {holder}"))];
-
-    /// <summary>Stops and deletes the devices that are still there, whoever uses them; but not one that waits for another server.</summary>
-    public void Dispose()
-    {
-        if (_ended) return;
-        foreach (BlockDevice device in _devices) Remove(device);
-        End();
-    }
-
-    /// <summary>
-    /// Lets go of the connections and of the devices, which wait for another server from now on. No command is needed for that, so nothing can hold it up.
-    /// </summary>
-    public void Leave()
-    {
-        if (_ended) return;
-
-        // Where tags were aborted and nothing is under way the driver wants no server any more: the device was stopped, or another server is expected. A
-        // thread that has failed has closed its queues without that.
-        foreach (BlockDevice device in _devices.Where(device => !device.IsClosed || (Failure is not null && !IsGone(device)))) LogLeft(_log, device.Path);
-        End();
-    }
-
-    /// <summary>Whether the driver has no such device any more, so that what is known of it may go.</summary>
-    /// <param name="device">One of the devices, after <see cref="Dispose"/> or <see cref="Leave"/>.</param>
-    public static bool IsGone(BlockDevice device) => !DeviceDirectory.Ids().Contains(device.Id);
 
     private void Open(ServerOptions options, RegionFiles files, long deadline, TimeSpan patience, Action news, Func<bool> giveUp)
     {
@@ -182,15 +159,6 @@ internal sealed partial class DeviceServer : IDisposable
     {
         Stop();
         foreach (Line line in _lines) line.Thread.Join();
-    }
-
-    private void End()
-    {
-        _ended = true;
-        Join();
-        foreach (BlockDevice device in _devices) device.Close();
-        foreach (Line line in _lines) line.Dispose();
-        _control.Dispose();
     }
 
     private void AddDevices(ServerOptions options)
@@ -294,28 +262,6 @@ internal sealed partial class DeviceServer : IDisposable
         return bounce;
     }
 
-    private void Remove(BlockDevice device)
-    {
-        try
-        {
-            // A thread that has failed ends no I/O any more, for which the driver would wait.
-            bool failed = _serving && Failure is not null;
-            if (failed) Join();
-            if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsStill(info, device.Mark, Environment.ProcessId) || DeviceSummary.Waits(info)) return;
-
-            // Tags of it were aborted without it being stopped: it waits, or is about to (QUIESCE_DEV).
-            if (_serving && device.IsClosed && info.State != DeviceState.Dead) return;
-            if (!device.IsClosed) device.Stop();
-            if (!_serving || failed) device.Close();
-            if (!device.AwaitClosed(s_closePatience)) LogNotClosed(_log, device.Path);
-            device.Delete();
-        }
-        catch (ProgramException failure)
-        {
-            LogNotRemoved(_log, device.Path, failure.Message);
-        }
-    }
-
     /// <summary>A connection: what it consists of, who carries its I/O and where, and what stands in for its buffer.</summary>
     private sealed class Line(ConnectionRegions regions, ConnectionThread thread) : IDisposable
     {
@@ -349,15 +295,6 @@ internal sealed partial class DeviceServer : IDisposable
 
     [LoggerMessage(39, LogLevel.Warning, "connection {Connection}: --app-memory has no effect but to reserve the memory: this kernel's driver copies all I/O (SHMEM_ZC came with Linux 7.1)")]
     private static partial void LogCannotShare(ILogger log, uint connection);
-
-    [LoggerMessage(31, LogLevel.Error, "{Path}: its last I/O has not ended in time; its backend may be stuck")]
-    private static partial void LogNotClosed(ILogger log, string path);
-
-    [LoggerMessage(32, LogLevel.Error, "{Path}: not removed: {Reason}")]
-    private static partial void LogNotRemoved(ILogger log, string path, string reason);
-
-    [LoggerMessage(36, LogLevel.Warning, "{Path}: left; its I/O waits for another server ('muenblock-ublk recover')")]
-    private static partial void LogLeft(ILogger log, string path);
 
     [LoggerMessage(37, LogLevel.Information, "{Path}: taken over; device {Device} of the connection, {Size} bytes, queue depth {Depth}, I/O of up to {LargestIo} bytes")]
     private static partial void LogTakenOver(ILogger log, string path, ushort device, ulong size, int depth, uint largestIo);

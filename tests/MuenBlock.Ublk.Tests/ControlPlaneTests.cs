@@ -147,6 +147,38 @@ public sealed class ControlPlaneTests
     }
 
     [Fact]
+    public void A_device_that_somebody_has_begun_to_use_is_not_ended_by_its_server()
+    {
+        _driver.Put(1);
+        _driver.Open.Add(1);
+        using ControlPlane control = _driver.OpenPlane();
+        Assert.False(control.TryStopUnused(1, s_short));
+        Assert.Equal(DeviceState.Live, _driver.Devices[1].State);
+        Assert.DoesNotContain(_driver.Sent, sent => sent.Operation == UblkCommands.StopDevice);
+    }
+
+    [Fact]
+    public void Who_looks_at_a_device_in_passing_does_not_keep_it_from_being_ended()
+    {
+        _driver.Put(1);
+        int busy = 3;
+        _driver.Answer = sent => sent.Operation == UblkCommands.TryStopDevice && busy-- > 0 ? -EBUSY : null;
+        using ControlPlane control = _driver.OpenPlane();
+        Assert.True(control.TryStopUnused(1, TimeSpan.FromMinutes(1)));
+        Assert.Equal(DeviceState.Dead, _driver.Devices[1].State);
+    }
+
+    [Fact]
+    public void A_server_whose_driver_cannot_tell_ends_a_device_that_it_has_looked_at()
+    {
+        _driver.Features &= ~UblkFeatures.SafeStopDevice;
+        _driver.Put(1);
+        using ControlPlane control = _driver.OpenPlane();
+        Assert.True(control.TryStopUnused(1, TimeSpan.Zero));
+        Assert.Equal([UblkCommands.GetFeatures, UblkCommands.StopDevice], _driver.Sent.Select(sent => sent.Operation));
+    }
+
+    [Fact]
     public void Commands_that_wait_are_sent_again_when_interrupted()
     {
         _driver.Put(1, DeviceState.Dead);

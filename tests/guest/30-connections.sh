@@ -49,11 +49,18 @@ two_connections_of_a_backend_serve_two_adds() {
 two_connections_are_served_by_one_add() {
     start_backend --conn $CONN,$CONN2 --device $RAM:1,$RAM2:2
     add --conn $CONN --conn $CONN2
+    local both=("${devices[@]}")
     equal 1 "$(servers | wc -l)" 'the number of serving processes'
     _used_at_once
     del 0
-    verify "${devices[1]}" remaining --rw=randrw --bs=4k --size=4M --iodepth=16
+    verify "${both[1]}" remaining --rw=randrw --bs=4k --size=4M --iodepth=16
     equal 1 "$(servers | wc -l)" 'the number of serving processes'
+
+    # The connection is free, though its server goes on with the other one.
+    add --conn $CONN
+    equal 2 "$(servers | wc -l)" 'the number of serving processes'
+    verify "${devices[0]}" again --rw=randrw --bs=4k --size=4M --iodepth=16
+    verify "${both[1]}" remaining --rw=randrw --bs=4k --size=4M --iodepth=16
 }
 
 two_backends_are_served_by_one_add() {
