@@ -108,6 +108,16 @@ internal static class ControlErrors
             $"the kernel did not complete {UblkCommands.Name(command)} of {device} within {deadline.TotalSeconds:0.#} s: {likely}{KernelRelease.DescribeHang(KernelRelease.Running(system))}");
     }
 
+    /// <summary>
+    /// A device that outlives its server is not given to another one. Drivers from 6.8 to 6.14 forget with START_USER_RECOVERY that the device has had queues
+    /// (nr_queues_ready), and refuse the command to whoever sends it again before all tags were fetched.
+    /// </summary>
+    /// <param name="id">The device.</param>
+    /// <param name="system">The machine's files.</param>
+    public static ProgramException CutOff(int id, SystemFiles system) => new(
+        ExitCode.Kernel,
+        $"/dev/ublkb{id} cannot be taken over any more: an earlier take-over of it was cut off, and this kernel's driver ({KernelRelease.Running(system)}; those of 6.8 to 6.14 do so) begins none a second time: give it up ('muenblock-ublk del --force {id}'), its waiting I/O fails, and add it anew");
+
     /// <summary>The control device cannot be opened.</summary>
     /// <param name="path">The control device.</param>
     /// <param name="errno">The positive error number.</param>

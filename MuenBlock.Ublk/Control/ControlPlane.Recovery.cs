@@ -29,6 +29,7 @@ internal sealed partial class ControlPlane
         int result;
         while ((result = Execute(UblkCommands.StartUserRecovery, id, [], 0, 0, Deadline)) == -EBUSY && Environment.TickCount64 < end)
             Thread.Sleep(RetryMilliseconds);
+        if (result == -EINVAL && TryGetInfo(id) is { } info && (info.Flags & Recoverable) == Recoverable) throw ControlErrors.CutOff(id, _system);
         Check(UblkCommands.StartUserRecovery, id, result);
     }
 

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Channels;
@@ -59,7 +58,6 @@ internal sealed partial class ConnectionThread
         private long _nextLook;
         private long _nextNews;
         private bool _unanswered;
-        private unsafe byte* _elsewhere;
 
         public unsafe Loop(ConnectionThread owner, Ring ring, SignalWays ways)
         {
@@ -132,7 +130,6 @@ internal sealed partial class ConnectionThread
             (long bytes, int collections) = _assigned ? (_meter.Bytes, _meter.Collections) : (0, 0);
             _signal.Deactivate();
             foreach (DeviceQueue queue in _queues) Close(queue);
-            NativeMemory.AlignedFree(_elsewhere);
             LogEnded(_log, _id, _ios, _copies, _shared, _session.Replayed, _session.Strays, bytes, collections);
             if (_assigned) LogPath(_log, _id, _path.Describe(_signal.Sleeps, _signal.Wakes, _ios));
         }
@@ -269,8 +266,7 @@ internal sealed partial class ConnectionThread
             _open = _queues.Length;
             _layout = assignment.Layout;
             _depth = assignment.Layout.Depth;
-            if (assignment.Bounce is null) _elsewhere = (byte*)NativeMemory.AlignedAlloc((nuint)assignment.Layout.Slots * assignment.Layout.SlotSize, Region.PageSize);
-            _commands = new QueueCommands(_ring, _queues[0].Number, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, new GatheringQueues(_queues), _elsewhere);
+            _commands = new QueueCommands(_ring, _queues[0].Number, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, new GatheringQueues(_queues), _owner._elsewhere);
             _completions.Commands = _commands;
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
             foreach (DeviceQueue queue in _queues)

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using MuenBlock.IoUring;
 using MuenBlock.Protocol.Channels;
@@ -38,6 +39,7 @@ internal sealed partial class ConnectionThread : IDisposable
     private volatile bool _asksSizes;
     private int _sizeAnswers;
     private int _sizeFailures;
+    private unsafe byte* _elsewhere;
 
     /// <summary>Prepares the connection. <see cref="Begin"/> begins.</summary>
     /// <param name="regions">Its regions.</param>
@@ -111,6 +113,24 @@ internal sealed partial class ConnectionThread : IDisposable
         if (_failure is not null) throw new ProgramException(ExitCode.Environment, $"connection {_regions.Name.Id}: {_failure.Message}", _failure);
     }
 
+    /// <summary>Takes the memory that <see cref="Assign"/> needs; of a size that there may not be.</summary>
+    /// <param name="layout">How the buffer is cut.</param>
+    /// <param name="bounce">What stands in for the buffer, or null.</param>
+    /// <exception cref="ProgramException">There is too little.</exception>
+    public unsafe void Prepare(BufferLayout layout, BounceBuffer? bounce)
+    {
+        if (bounce is not null) return;
+        nuint length = (nuint)layout.Slots * layout.SlotSize;
+        try
+        {
+            _elsewhere = (byte*)NativeMemory.AlignedAlloc(length, Region.PageSize);
+        }
+        catch (OutOfMemoryException failure)
+        {
+            throw new ProgramException(ExitCode.Environment, $"connection {_regions.Name.Id}: cannot take {length} bytes for I/O that is given up: free memory, raise the limit on locked memory (ulimit -l), or use a smaller buffer", failure);
+        }
+    }
+
     /// <summary>Hands over the devices. From now on their tags are fetched, and the thread ends when all of them have ended.</summary>
     /// <param name="layout">How the buffer is cut.</param>
     /// <param name="queues">Its queue of each device that is served; all have the same number.</param>
@@ -161,8 +181,10 @@ internal sealed partial class ConnectionThread : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose()
+    public unsafe void Dispose()
     {
+        NativeMemory.AlignedFree(_elsewhere);
+        _elsewhere = null;
         _control.Dispose();
         _greeted.Dispose();
         _taken.Dispose();

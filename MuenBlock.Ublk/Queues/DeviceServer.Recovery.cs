@@ -8,7 +8,8 @@ namespace MuenBlock.Ublk.Queues;
 /// <summary>
 /// Taking over devices that wait. The driver keeps every I/O that had no answer and issues it anew, with its data, so nothing in the buffer
 /// needs to be kept: only the number of tags and the size of an I/O stay what they were, and those the driver knows.
-/// Whatever fails on the way, and wherever this process dies, the devices go on waiting.
+/// Whatever fails on the way, and wherever this process dies, the devices go on waiting; but older drivers (6.8 to 6.14) give a device to nobody any more
+/// of which a take-over was begun and not all tags were fetched. So what can fail is done before it is begun.
 /// </summary>
 internal sealed partial class DeviceServer
 {
@@ -26,10 +27,16 @@ internal sealed partial class DeviceServer
 
         ConnectionOptions.Check(options.Serving.Patience, sharesMemory);
 
+        Prepare(layout, (int)first.DeviceId, options);
+
         // The driver lets only one process at a time have a character device, so nobody else can be half-way through the same.
-        foreach (DeviceInfo info in options.Waiting) _control.StartRecovery((int)info.DeviceId);
-        for (int index = 0; index < sizes.Length; index++) _devices.Add(BlockDevice.Adopt(_control, options.Waiting[index], index, sizes[index]));
-        Assign(layout, options);
+        for (int index = 0; index < sizes.Length; index++)
+        {
+            _control.StartRecovery((int)options.Waiting[index].DeviceId);
+            _devices.Add(BlockDevice.Adopt(_control, options.Waiting[index], index, sizes[index]));
+        }
+
+        Assign(layout);
         foreach (BlockDevice device in _devices)
         {
             device.Resume();

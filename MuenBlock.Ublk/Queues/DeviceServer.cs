@@ -180,7 +180,8 @@ internal sealed partial class DeviceServer : IDisposable
             _devices.Add(BlockDevice.Add(_control, wanted, _lines.Count, mark, index, present[index].Geometry, layout, options.ReadOnly, shared, options.Batch));
         }
 
-        Assign(layout, options);
+        Prepare(layout, _devices[0].Id, options);
+        Assign(layout);
         foreach (BlockDevice device in _devices)
         {
             device.Start();
@@ -223,15 +224,21 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.</summary>
     private bool MergesByBytes(ServerOptions options) => options.Serving.OffsetUnit == OffsetUnit.Sectors && _lines.Exists(line => line.Thread.ServerFeatures == PeerFeatures.None);
 
-    private void Assign(BufferLayout layout, ServerOptions options)
+    /// <summary>Takes all that serving needs, of which there may be too little.</summary>
+    private void Prepare(BufferLayout layout, int firstId, ServerOptions options)
     {
         CpuChoice choice = options.Serving.Cpus;
         for (int i = 0; i < _lines.Count; i++)
         {
-            _lines[i].Bounce = Bounce(_lines[i].Regions, layout);
-            _lines[i].Cpus = choice.FollowsQueues ? _control.GetQueueAffinity(_devices[0].Id, i) : choice.Of(i, _lines.Count);
+            Line line = _lines[i];
+            line.Bounce = Bounce(line.Regions, layout);
+            line.Thread.Prepare(layout, line.Bounce);
+            line.Cpus = choice.FollowsQueues ? _control.GetQueueAffinity(firstId, i) : choice.Of(i, _lines.Count);
         }
+    }
 
+    private void Assign(BufferLayout layout)
+    {
         if (_devices.Exists(device => device.SharesMemory)) ApplicationMemory = new ApplicationMemory(OnlyBuffer.Path, layout.SlotsEnd, OnlyBuffer.Length - layout.SlotsEnd);
 
         // Only then does anything wait for the driver, which would wait for a queue whose thread has failed.

@@ -45,6 +45,7 @@ public sealed class ConnectionTests : IDisposable
     public void A_thread_that_fails_to_take_its_devices_says_so_to_whoever_hands_them_over() => WithThread(thread =>
     {
         var layout = BufferLayout.Cut(1 << 20, 1, 60, ulong.MaxValue, mergesByBytes: false, null, null);
+        thread.Prepare(layout, bounce: null);
         thread.Assign(layout, [], [], bounce: null, []);
         ProgramException failure = Assert.Throws<ProgramException>(thread.AwaitTaken);
         Assert.Equal(ExitCode.Environment, failure.ExitCode);

@@ -178,6 +178,20 @@ public sealed class ControlPlaneTests
         Assert.Equal([UblkCommands.GetFeatures, UblkCommands.StopDevice], _driver.Sent.Select(sent => sent.Operation));
     }
 
+    // Linux 6.8 to 6.14: a second START_USER_RECOVERY is refused for as long as not all tags were fetched since the first.
+    [Theory]
+    [InlineData(ControlPlane.Recoverable, ExitCode.Kernel, "/dev/ublkb2 cannot be taken over any more: an earlier take-over of it was cut off")]
+    [InlineData((UblkFeatures)0, ExitCode.Environment, "cannot take over /dev/ublkb2: it does not outlive its server")]
+    internal void What_keeps_a_device_from_being_taken_over_is_told_apart(UblkFeatures flags, ExitCode code, string said)
+    {
+        _driver.Put(2, DeviceState.Quiesced, flags: flags);
+        _driver.Answer = sent => sent.Operation == UblkCommands.StartUserRecovery ? -EINVAL : null;
+        using ControlPlane control = _driver.OpenPlane();
+        ProgramException failure = Assert.Throws<ProgramException>(() => control.StartRecovery(2));
+        Assert.Equal(code, failure.ExitCode);
+        Assert.StartsWith(said, failure.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Commands_that_wait_are_sent_again_when_interrupted()
     {
