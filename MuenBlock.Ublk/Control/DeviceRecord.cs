@@ -150,7 +150,10 @@ internal sealed record DeviceRecord
         }
     }
 
-    private static string FileOf(int id, string directory) => System.IO.Path.Combine(directory, $"ublkb{id}.json");
+    /// <summary>The file of a device's record.</summary>
+    /// <param name="id">The device.</param>
+    /// <param name="directory">Where the files are.</param>
+    public static string FileOf(int id, string directory = Directory) => System.IO.Path.Combine(directory, $"ublkb{id}.json");
 }
 
 /// <summary>The record's form as JSON.</summary>

@@ -28,7 +28,6 @@ internal sealed class BlockDevice
     {
         _control = control;
         Id = (int)info.DeviceId;
-        SharesMemory = info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy);
         IsRecoverable = (info.Flags & ControlPlane.Recoverable) == ControlPlane.Recoverable;
         Device = Ownership.DeviceIndex(info);
         Mark = info.ServerFlags;
@@ -56,9 +55,6 @@ internal sealed class BlockDevice
 
     /// <summary>Bytes, as the kernel knows it.</summary>
     public ulong Size { get; private set; }
-
-    /// <summary>Whether applications' I/O from and to the shared buffer is not copied.</summary>
-    public bool SharesMemory { get; }
 
     /// <summary>Whether it outlives its server.</summary>
     public bool IsRecoverable { get; }

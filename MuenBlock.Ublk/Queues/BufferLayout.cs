@@ -63,7 +63,7 @@ internal sealed record BufferLayout
     /// <summary>Whether an I/O lies in the applications' part of the buffer.</summary>
     /// <param name="registered">What the driver says of the place: the registration's index in the upper half, an offset in the lower.</param>
     /// <param name="length">Bytes.</param>
-    /// <param name="bufferLength">The buffer's size in bytes; it is registered whole, as index 0.</param>
+    /// <param name="bufferLength">The buffer's size in bytes; it is registered whole, as index 0. 0 where it is not the buffer that was registered.</param>
     /// <param name="offset">The place in the buffer.</param>
     /// <returns>False if it does not: then nothing may touch it.</returns>
     public bool IsApplications(ulong registered, uint length, ulong bufferLength, out ulong offset)

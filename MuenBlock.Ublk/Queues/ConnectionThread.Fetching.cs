@@ -95,13 +95,13 @@ internal sealed partial class ConnectionThread
                 {
                     _copies++;
                 }
-                else if (_layout!.IsApplications(io.Address, length, _owner._regions.Buffer.Length, out place))
+                else if (_layout!.IsApplications(io.Address, length, _sharedEnd, out place))
                 {
                     _shared++;
                 }
                 else
                 {
-                    // An application that reads and writes from a slot, which is another I/O's.
+                    // An application that reads and writes from a slot, which is another I/O's, or memory that is not in this buffer, or not any more.
                     _session.Decline(slot, -Efault);
                     return;
                 }

@@ -58,6 +58,7 @@ internal sealed partial class ConnectionThread
         private long _nextLook;
         private long _nextNews;
         private bool _unanswered;
+        private ulong _sharedEnd;
 
         public unsafe Loop(ConnectionThread owner, Ring ring, SignalWays ways)
         {
@@ -184,6 +185,7 @@ internal sealed partial class ConnectionThread
 
             if (!_looked) return;
             _looked = false;
+            if (_owner._regions.Buffer.IsLost) _sharedEnd = 0; // the driver still has the pages of before
             if (!_owner._regions.All.TryRestore()) return;
 
             // What was fetched so far has its data in the memory that has just been replaced: it fails as well. A tag has one completion at most.
@@ -266,6 +268,7 @@ internal sealed partial class ConnectionThread
             _open = _queues.Length;
             _layout = assignment.Layout;
             _depth = assignment.Layout.Depth;
+            _sharedEnd = assignment.SharesMemory ? _owner._regions.Buffer.Length : 0;
             _commands = new QueueCommands(_ring, _queues[0].Number, _files, assignment.Layout, _queues, _owner._regions.Buffer, assignment.Bounce, new GatheringQueues(_queues), _owner._elsewhere);
             _completions.Commands = _commands;
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);

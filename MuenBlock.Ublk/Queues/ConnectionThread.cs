@@ -137,9 +137,10 @@ internal sealed partial class ConnectionThread : IDisposable
     /// <param name="sizes">What the kernel was promised of each, in bytes.</param>
     /// <param name="bounce">What stands in for the buffer where the driver cannot reach it, or null. It outlives the thread.</param>
     /// <param name="cpus">On which CPUs the thread runs from now on; any, if there are none.</param>
-    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues, IReadOnlyList<ulong> sizes, BounceBuffer? bounce, IReadOnlyList<int> cpus)
+    /// <param name="sharesMemory">Whether what lies behind the slots is the memory that applications share with the devices.</param>
+    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues, IReadOnlyList<ulong> sizes, BounceBuffer? bounce, IReadOnlyList<int> cpus, bool sharesMemory)
     {
-        _assignment = new Assignment(layout, [.. queues], [.. sizes], bounce, cpus);
+        _assignment = new Assignment(layout, [.. queues], [.. sizes], bounce, cpus, sharesMemory);
         _control.Signal();
     }
 
@@ -219,5 +220,5 @@ internal sealed partial class ConnectionThread : IDisposable
         }
     }
 
-    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues, ulong[] Sizes, BounceBuffer? Bounce, IReadOnlyList<int> Cpus);
+    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues, ulong[] Sizes, BounceBuffer? Bounce, IReadOnlyList<int> Cpus, bool SharesMemory);
 }

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol.Messages;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
@@ -26,6 +27,11 @@ internal sealed partial class DeviceServer
         var layout = BufferLayout.Keep(BufferLength, sizes.Length, MostInFlight, MergesByBytes(options), first.QueueDepth, first.LargestIoBytes, sharesMemory);
 
         ConnectionOptions.Check(options.Serving.Patience, sharesMemory);
+        if (sharesMemory)
+        {
+            _sharesMemory = ApplicationMemory.IsIn(options.Waiting.Select(info => DeviceRecord.TryLoad((int)info.DeviceId)).OfType<DeviceRecord>(), OnlyBuffer);
+            if (!_sharesMemory) LogSharesNot(_log, options.Connections.Name);
+        }
 
         Prepare(layout, (int)first.DeviceId, options);
 
@@ -71,4 +77,7 @@ internal sealed partial class DeviceServer
             ? size
             : throw new ProgramException(ExitCode.Peer, $"/dev/ublkb{id} is not taken over: {difference}; export what it was made of, or give it up ('muenblock-ublk del --force {id}')");
     }
+
+    [LoggerMessage(53, LogLevel.Warning, "{Connections}: I/O from and to applications' memory fails (EFAULT), as the record that tells which file that is was lost: delete the devices and add them anew to have it again")]
+    private static partial void LogSharesNot(ILogger log, string connections);
 }

@@ -29,6 +29,7 @@ internal sealed partial class DeviceServer : IDisposable
     private readonly List<BlockDevice> _devices = [];
     private DeviceGeometry[] _geometries = [];
     private bool _serving;
+    private bool _sharesMemory;
 
     private DeviceServer(ControlPlane control, ILogger log)
     {
@@ -168,6 +169,7 @@ internal sealed partial class DeviceServer : IDisposable
         if (present.Length == 0) throw new ProgramException(ExitCode.Peer, $"{options.Connections.Name}: the backend exports no device with any blocks");
 
         Region? shared = SharedBuffer(options);
+        _sharesMemory = shared is not null;
         ulong whole = BufferLength;
         if (options.ApplicationMemory >= whole)
             throw new ProgramException(ExitCode.Usage, $"--app-memory {options.ApplicationMemory} leaves nothing for other I/O of the buffer of {whole} bytes: use less, or a larger buffer");
@@ -187,7 +189,7 @@ internal sealed partial class DeviceServer : IDisposable
             device.Start();
             LogStarted(_log, device.Path, device.Device, device.Size, layout.Depth, layout.LargestSlotIo);
             LogQueues(device, options);
-            if (device.SharesMemory) LogShares(_log, device.Path, OnlyBuffer.Name, layout.SlotsEnd, OnlyBuffer.Length);
+            if (_sharesMemory) LogShares(_log, device.Path, OnlyBuffer.Name, layout.SlotsEnd, OnlyBuffer.Length);
         }
     }
 
@@ -239,12 +241,12 @@ internal sealed partial class DeviceServer : IDisposable
 
     private void Assign(BufferLayout layout)
     {
-        if (_devices.Exists(device => device.SharesMemory)) ApplicationMemory = new ApplicationMemory(OnlyBuffer.Path, layout.SlotsEnd, OnlyBuffer.Length - layout.SlotsEnd);
+        if (_sharesMemory) ApplicationMemory = ApplicationMemory.Of(OnlyBuffer, layout.SlotsEnd);
 
         // Only then does anything wait for the driver, which would wait for a queue whose thread has failed.
         _serving = true;
         ulong[] sizes = [.. _devices.Select(device => device.Size)];
-        for (int i = 0; i < _lines.Count; i++) _lines[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], sizes, _lines[i].Bounce, _lines[i].Cpus);
+        for (int i = 0; i < _lines.Count; i++) _lines[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], sizes, _lines[i].Bounce, _lines[i].Cpus, _sharesMemory);
         foreach (Line line in _lines) line.Thread.AwaitTaken();
     }
 

@@ -46,7 +46,7 @@ public sealed class ConnectionTests : IDisposable
     {
         var layout = BufferLayout.Cut(1 << 20, 1, 60, ulong.MaxValue, mergesByBytes: false, null, null);
         thread.Prepare(layout, bounce: null);
-        thread.Assign(layout, [], [], bounce: null, []);
+        thread.Assign(layout, [], [], bounce: null, [], sharesMemory: false);
         ProgramException failure = Assert.Throws<ProgramException>(thread.AwaitTaken);
         Assert.Equal(ExitCode.Environment, failure.ExitCode);
         Assert.StartsWith("connection 1: ", failure.Message, StringComparison.Ordinal);
@@ -59,7 +59,8 @@ public sealed class ConnectionTests : IDisposable
     {
         var layout = BufferLayout.Cut(1 << 20, 1, 60, ulong.MaxValue, mergesByBytes: false, null, null);
         using DeviceQueue queue = NoDevice(layout.Depth);
-        thread.Assign(layout, [queue], [1 << 20], bounce: null, []);
+        thread.Prepare(layout, bounce: null);
+        thread.Assign(layout, [queue], [1 << 20], bounce: null, [], sharesMemory: false);
         thread.Join();
         ProgramException failure = Assert.Throws<ProgramException>(thread.ThrowFailure);
         Assert.Equal(ExitCode.Environment, failure.ExitCode);

@@ -45,13 +45,34 @@ shared_memory_outlives_the_death_of_the_client_and_of_the_backend() {
     start_backend --conn $CONN --device $RAM:1
     sleep 0.5
     kill_client
-    rm /run/muenblock/ublkb0.json
-    recover 0 --conn $CONN --region-dir "$REGIONS" --log-file "$CLIENT_LOG" >/dev/null
+    recover 0 >/dev/null
     wait $application
     _shared_io $file $offset $length 50 7
     refused 2 '--io-timeout and --app-memory exclude each other' muenblock-ublk add "${client_arguments[@]}" --conn $CONN2 --app-memory 4M --io-timeout 5
     leave_nothing
     (($(_uncopied) >= 100)) || fail "$(_uncopied) I/Os were not copied by the last server"
+}
+
+# The driver tells of pages of the file that it was given: in another one of that name they would be other memory.
+memory_of_a_file_that_was_replaced_or_is_not_known_is_not_touched() {
+    local file offset length
+    start_backend --conn $CONN --device $RAM:1
+    add --conn $CONN --app-memory 8M
+    read -r file offset length < <(_shared)
+    kill_client
+    cp "$file" other
+    mv "$file" "$REGIONS/first"
+    cp other "$file"
+    refused 4 'another file than the one whose memory the device shares with applications' muenblock-ublk recover 0
+    mv "$REGIONS/first" "$file"
+    recover 0 >/dev/null
+    _shared_io $file $offset $length 50
+    kill_client
+    rm /run/muenblock/ublkb0.json
+    recover 0 --conn $CONN --region-dir "$REGIONS" --log-file "$CLIENT_LOG" >/dev/null
+    _refused_io $file $offset $length
+    equal 'null null null' "$(_shared)" 'what list says of the memory'
+    verify "${devices[0]}" beside --rw=randrw --bs=4k --iodepth=16 --size=8M --io_size=4M
 }
 
 an_application_that_shares_memory_is_told_whether_this_kernel_copies_it_and_its_io_works() {
