@@ -23,6 +23,9 @@ internal sealed record ConnectionOptions(OffsetUnit OffsetUnit, WaitMode Wait, T
     /// <summary>On which CPUs the thread runs; any, if there are none.</summary>
     public IReadOnlyList<int> Cpus { get; init; } = [];
 
+    /// <summary>How long at most a client is given, at the end, to read the last answers. Many polls of one that is not woken.</summary>
+    public long HearingMilliseconds { get; init; } = 250;
+
     /// <summary>Tells whether the buffer's pages can be pinned. Only a device has pages that cannot: tests say so of others.</summary>
     public Func<Region, bool> CanBePinned { get; init; } = static region => region.CanBePinned;
 }

@@ -37,6 +37,7 @@ internal sealed partial class ConnectionThread
         private long _nextLook;
         private int _notRegistered;
         private long _confirmDeadline;
+        private long _heardBy;
 
         public unsafe Loop(ConnectionThread owner, Ring ring, PolledRing? polled, DiskMemory memory, SignalWays ways, SmartThread? smart)
         {
@@ -131,6 +132,7 @@ internal sealed partial class ConnectionThread
                 else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(accepting, few, UntilDeadline());
             }
 
+            AwaitHearing();
             _signal.Deactivate();
             LogStopped(_log, _id, _machine.Requests);
         }
@@ -143,8 +145,32 @@ internal sealed partial class ConnectionThread
             if (_responses.Open == 0) return;
 
             // Answers to a client that is gone are not for its successor, which may take any for its own.
-            if (_requests.BeganAnew) _responses.Withdraw();
-            else _signal.Publish();
+            if (_requests.BeganAnew)
+            {
+                _responses.Withdraw();
+                return;
+            }
+
+            _signal.Publish();
+            _heardBy = _machine.Now + _owner._options.HearingMilliseconds;
+        }
+
+        /// <summary>
+        /// A reader drops what it has not read when the epoch ends. It would ask again, but a Sync that failed is told of by a disk once, and a native
+        /// client of the original does not ask twice. So the epoch goes on until the client has read the last answers and sleeps again, is gone, or had its time.
+        /// </summary>
+        private void AwaitHearing()
+        {
+            if (_ring.Queued > 0) _ = _ring.Enter(); // the last wake
+            ulong before = 0;
+            while (Environment.TickCount64 < _heardBy && _requests.Synchronised && !_requests.BeganAnew && !_lost && _owner._connection.Regions.Lost is null)
+            {
+                // Before it sleeps a client that has announced it looks once more. A sleep that lasts has found nothing.
+                ulong sleep = _signal.LaterSleep;
+                if (sleep != 0 && sleep == before) return;
+                before = sleep;
+                Thread.Sleep(HearingLookMilliseconds);
+            }
         }
 
         private void AwaitConfirmation()

@@ -155,6 +155,19 @@ public sealed unsafe partial class PeerSignal<TIn, TOut>
     /// <summary>Wakes sent so far.</summary>
     public ulong Wakes { get; private set; }
 
+    /// <summary>
+    /// The number of the sleep that the peer has announced since the last <see cref="Publish"/>; 0 if it has not. Only one that lasts says that the
+    /// peer has read everything: it announces first and looks then.
+    /// </summary>
+    public ulong LaterSleep
+    {
+        get
+        {
+            ulong hint = Volatile.Read(ref _incoming.Header->Hint);
+            return hint == _wokenFor ? 0 : hint;
+        }
+    }
+
     /// <summary>Publishes what was composed and wakes the peer if it announced a sleep that it was not woken from yet.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Publish()

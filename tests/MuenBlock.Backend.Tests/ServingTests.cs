@@ -265,4 +265,35 @@ public sealed class ServingTests
         server.Dispose();
         Assert.Equal(ReadStatus.Inactive, client.Look());
     }
+
+    [Fact]
+    public void The_last_answers_can_be_read_until_the_client_sleeps_again()
+    {
+        const int count = 100;
+        using var folder = new TestFolder();
+        using var server = new TestServer(folder.Path, [folder.Image("disk", ImageSize)], hearing: 60_000);
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Connect();
+        ulong before = client.Published;
+        client.AnnounceSleep(1);
+        for (int i = 0; i < count; i++) client.Send(RequestKind.Read, 0, 4096, 0, 0);
+        client.Publish();
+        Assert.True(SpinWait.SpinUntil(() => client.Published == before + count, TimeSpan.FromSeconds(30)));
+        server.Stop();
+        Assert.False(SpinWait.SpinUntil(() => server.HasEnded, TimeSpan.FromMilliseconds(300)), "the server ended before the client had read its answers");
+        Assert.Equal(count, client.Await(count).Count);
+        client.AnnounceSleep(2);
+        Assert.True(SpinWait.SpinUntil(() => server.HasEnded, TimeSpan.FromSeconds(30)), "the server waited for a client that sleeps");
+        Assert.Equal(ReadStatus.Inactive, client.Look());
+    }
+
+    [Fact]
+    public void The_end_does_not_wait_for_a_client_that_is_gone()
+    {
+        using var folder = new TestFolder();
+        using var server = new TestServer(folder.Path, [folder.Image("disk", ImageSize)], hearing: 60_000);
+        using (var client = new TestClient(folder.Path, server.Name)) client.Connect();
+        server.Stop();
+        Assert.True(SpinWait.SpinUntil(() => server.HasEnded, TimeSpan.FromSeconds(30)));
+    }
 }

@@ -32,6 +32,12 @@ internal sealed unsafe class TestClient : IDisposable
 
     public ChannelWriter<Request> Writer => _writer;
 
+    /// <summary>Answers that the server has published in its epoch, read or not.</summary>
+    public ulong Published => _reader.Written;
+
+    /// <summary>Stores a wake hint (docs/wire-format.md, "Our extensions"), without sleeping.</summary>
+    public void AnnounceSleep(ulong number) => Volatile.Write(ref *(ulong*)(_request.Memory + 40), number);
+
     /// <summary>Begins a session as docs/wire-format.md says, "Life of a connection": initialise, drain, Reset.</summary>
     public void Connect()
     {

@@ -26,7 +26,8 @@ internal sealed class TestServer : IDisposable
         WaitMode wait = WaitMode.Auto,
         bool canBePinned = true,
         int connections = 1,
-        ILogger? log = null)
+        ILogger? log = null,
+        long hearing = 0)
     {
         log ??= NullLogger.Instance;
         Names = [.. Enumerable.Range(1, connections).Select(id => ConnectionString.Parse(id == 1 ? "1:request:response:buffer" : $"{id}:request{id}:response{id}:buffer{id}"))];
@@ -34,7 +35,7 @@ internal sealed class TestServer : IDisposable
         DeviceString[] devices = [.. images.Select(image => new DeviceString(image, [.. Names.Select(name => name.Id)]))];
         var files = new RegionFiles(NullLogger.Instance);
         _connections = [.. Names.Select(name => Connection.Open(new Export(name, devices), directory, createRegions: true, files, _disks, static () => false, NullLogger.Instance))];
-        var options = new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned };
+        var options = new ConnectionOptions(unit, wait, TimeSpan.Zero) { CanBePinned = _ => canBePinned, HearingMilliseconds = hearing };
         _threads = [.. _connections.Select(connection => new ConnectionThread(connection, options, log, static () => { }))];
         foreach (ConnectionThread thread in _threads) thread.Prepare();
         foreach (ConnectionThread thread in _threads) thread.Start();
@@ -48,6 +49,13 @@ internal sealed class TestServer : IDisposable
 
     public bool Failed => Array.Exists(_threads, thread => thread.Failure is not null);
 
+    public bool HasEnded => Array.TrueForAll(_threads, thread => thread.HasEnded);
+
+    public void Stop()
+    {
+        foreach (ConnectionThread thread in _threads) thread.Stop();
+    }
+
     /// <summary>What the main thread does once a second.</summary>
     public void LookAtDisks()
     {
@@ -56,7 +64,7 @@ internal sealed class TestServer : IDisposable
 
     public void Dispose()
     {
-        foreach (ConnectionThread thread in _threads) thread.Stop();
+        Stop();
         foreach (ConnectionThread thread in _threads) thread.Join();
         foreach (ConnectionThread thread in _threads) thread.Dispose();
         foreach (Connection connection in _connections) connection.Dispose();
