@@ -13,6 +13,7 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     private const int Ecanceled = 125; // asm-generic/errno.h
 
     private int _writesLost;
+    private int _untold;
 
     /// <summary>As it was named.</summary>
     public string Path { get; } = path;
@@ -73,15 +74,29 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     /// as well where their file system takes that as a hint, and by devices without. Any thread may call it.
     /// </summary>
     /// <param name="result">0, or a negative errno.</param>
+    /// <param name="isAnswered">
+    /// Whether its client is told. If its session is over, the client sends it again, and a disk that has lost what was in its cache would have nothing to
+    /// say by then: the next flush that is answered tells of it.
+    /// </param>
     /// <returns>What its client is to be told, in the same form.</returns>
-    public int EndFlush(int result)
+    public int EndFlush(int result, bool isAnswered)
     {
-        if (IsDirect && DeviceNumber is not null) return result;
-
         // The kernel had no thread for it and has written nothing: what it would have told the next one still does.
         if (result == -Ecanceled) return result;
-        if (result < 0 && Interlocked.Exchange(ref _writesLost, 1) == 0) WritesLost?.Invoke(-result);
-        return result == 0 && Volatile.Read(ref _writesLost) != 0 ? -Eio : result;
+        if (!IsDirect || DeviceNumber is null)
+        {
+            if (result < 0 && Interlocked.Exchange(ref _writesLost, 1) == 0) WritesLost?.Invoke(-result);
+            if (result == 0 && Volatile.Read(ref _writesLost) != 0) result = -Eio;
+        }
+
+        if (isAnswered)
+        {
+            int untold = Interlocked.Exchange(ref _untold, 0);
+            return result == 0 ? untold : result;
+        }
+
+        if (result < 0) Volatile.Write(ref _untold, result);
+        return result;
     }
 
     /// <inheritdoc/>

@@ -41,6 +41,7 @@ internal interface IDiskQueue
     /// <summary>A flush has ended.</summary>
     /// <param name="device">The device.</param>
     /// <param name="result">0, or a negative errno.</param>
+    /// <param name="isAnswered">Whether it will be answered; not if its session is over.</param>
     /// <returns>What is to be told: a failure also where an earlier flush, on any connection, has lost writes that this one knows nothing of.</returns>
-    int EndFlush(int device, int result);
+    int EndFlush(int device, int result, bool isAnswered);
 }

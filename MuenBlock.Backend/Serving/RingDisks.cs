@@ -95,7 +95,7 @@ internal readonly unsafe struct RingDisks(Ring ring, PolledRing? polled, Disk[] 
     }
 
     /// <inheritdoc/>
-    public int EndFlush(int device, int result) => disks[device].EndFlush(result);
+    public int EndFlush(int device, int result, bool isAnswered) => disks[device].EndFlush(result, isAnswered);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private ref SubmissionEntry NextTransfer() => ref polled is null ? ref ring.NextEntry() : ref polled.NextEntry();

@@ -203,7 +203,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
             return;
         }
 
-        if (entry.Kind == RequestKind.Sync) result = _disks.EndFlush(entry.Device, result);
+        if (entry.Kind == RequestKind.Sync) result = _disks.EndFlush(entry.Device, result, isAnswered: entry.Session == _session);
         if (result < 0) _complaints.Failed(entry, -result);
         Finish(slot, ref entry, (ulong)(result < 0 ? StatusErrno.FromErrno(-result) : Status.Ok));
     }

@@ -19,12 +19,12 @@ public sealed class LostWritesTests
     {
         var told = new List<int>();
         using Disk disk = Make(direct, isDevice, told);
-        Assert.Equal(0, disk.EndFlush(0));
+        Assert.Equal(0, disk.EndFlush(0, isAnswered: true));
         Assert.Empty(told);
-        Assert.Equal(-Enospc, disk.EndFlush(-Enospc));
-        Assert.Equal(-Eio, disk.EndFlush(0));
-        Assert.Equal(-Enospc, disk.EndFlush(-Enospc));
-        Assert.Equal(-Eio, disk.EndFlush(0));
+        Assert.Equal(-Enospc, disk.EndFlush(-Enospc, isAnswered: true));
+        Assert.Equal(-Eio, disk.EndFlush(0, isAnswered: true));
+        Assert.Equal(-Enospc, disk.EndFlush(-Enospc, isAnswered: true));
+        Assert.Equal(-Eio, disk.EndFlush(0, isAnswered: true));
         Assert.Equal([Enospc], told);
     }
 
@@ -33,8 +33,8 @@ public sealed class LostWritesTests
     {
         var told = new List<int>();
         using Disk disk = Make(direct: true, isDevice: true, told);
-        Assert.Equal(-Eio, disk.EndFlush(-Eio));
-        Assert.Equal(0, disk.EndFlush(0));
+        Assert.Equal(-Eio, disk.EndFlush(-Eio, isAnswered: true));
+        Assert.Equal(0, disk.EndFlush(0, isAnswered: true));
         Assert.Empty(told);
     }
 
@@ -43,9 +43,19 @@ public sealed class LostWritesTests
     {
         var told = new List<int>();
         using Disk disk = Make(direct: true, isDevice: false, told);
-        Assert.Equal(-Ecanceled, disk.EndFlush(-Ecanceled));
-        Assert.Equal(0, disk.EndFlush(0));
+        Assert.Equal(-Ecanceled, disk.EndFlush(-Ecanceled, isAnswered: true));
+        Assert.Equal(0, disk.EndFlush(0, isAnswered: true));
         Assert.Empty(told);
+    }
+
+    [Fact]
+    public void A_failure_that_nobody_was_told_of_is_told_by_the_next_flush_that_is_answered_and_by_no_other()
+    {
+        using Disk disk = Make(direct: true, isDevice: true, []);
+        Assert.Equal(-Eio, disk.EndFlush(-Eio, isAnswered: false));
+        Assert.Equal(0, disk.EndFlush(0, isAnswered: false));
+        Assert.Equal(-Eio, disk.EndFlush(0, isAnswered: true));
+        Assert.Equal(0, disk.EndFlush(0, isAnswered: true));
     }
 
     private static Disk Make(bool direct, bool isDevice, List<int> told) => new("disk", new SafeFileHandle(), null)

@@ -16,6 +16,7 @@ public sealed class ServingMachineTests
     private readonly List<Operation> _operations = [];
     private readonly List<Response> _responses = [];
     private readonly Queue<int> _flushes = [];
+    private readonly List<bool> _answered = [];
     private readonly TestLog _log = new();
     private readonly ServingMachine<Disks, Responses> _machine;
 
@@ -29,7 +30,7 @@ public sealed class ServingMachineTests
             8,
             PeerFeatures.Agrees,
             new Complaints(_log, 1),
-            new Disks(_operations, _flushes),
+            new Disks(_operations, _flushes, _answered),
             new Responses(_responses));
         Ask(new Request { Kind = RequestKind.Reset, Tag = 1000 });
         _responses.Clear();
@@ -59,6 +60,18 @@ public sealed class ServingMachineTests
         _flushes.Enqueue(-Eio);
         End(0, 0);
         Assert.Equal((ulong)Status.IoError, Assert.Single(_responses).Status);
+    }
+
+    [Fact]
+    public void A_disk_is_told_of_a_Sync_that_is_not_answered_as_its_session_is_over()
+    {
+        Ask(new Request { Kind = RequestKind.Sync, Tag = 1 });
+        _machine.BeginSession();
+        End(0, -Eio);
+        Assert.Empty(_responses);
+        Ask(new Request { Kind = RequestKind.Reset, Tag = 2 }, new Request { Kind = RequestKind.Sync, Tag = 3 });
+        End(1, 0);
+        Assert.Equal([false, true], _answered);
     }
 
     [Fact]
@@ -322,7 +335,7 @@ public sealed class ServingMachineTests
 
     private void End(int operation, int result) => _machine.Complete(_operations[operation].Slot, result);
 
-    private readonly struct Disks(List<Operation> operations, Queue<int> flushes) : IDiskQueue
+    private readonly struct Disks(List<Operation> operations, Queue<int> flushes, List<bool> answered) : IDiskQueue
     {
         public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset) => operations.Add(new Operation(RequestKind.Read, slot, offset, length, bufferOffset));
 
@@ -343,7 +356,11 @@ public sealed class ServingMachineTests
 
         public void Flush(uint slot, int device) => operations.Add(new Operation(RequestKind.Sync, slot, 0, 0, 0));
 
-        public int EndFlush(int device, int result) => flushes.TryDequeue(out int told) ? told : result;
+        public int EndFlush(int device, int result, bool isAnswered)
+        {
+            answered.Add(isAnswered);
+            return flushes.TryDequeue(out int told) ? told : result;
+        }
     }
 
     private readonly struct Responses(List<Response> responses) : IResponseQueue

@@ -91,7 +91,7 @@ internal readonly struct SimulatedQueue(SimulatedDisk disk) : IDiskQueue
 
     public void Flush(uint slot, int device) => disk.Start(RequestKind.Sync, slot, device, 0, 0, 0);
 
-    public int EndFlush(int device, int result) => result;
+    public int EndFlush(int device, int result, bool isAnswered) => result;
 }
 
 /// <summary>Keeps a serving machine's answers. At the moment of a Reset's answer nothing may be under way (I6).</summary>

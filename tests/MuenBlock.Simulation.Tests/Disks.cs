@@ -228,5 +228,5 @@ internal readonly struct DiskQueue(Disks disks) : IDiskQueue
 
     public void Flush(uint slot, int device) => disks.Start(RequestKind.Sync, slot, device, 0, 0, 0);
 
-    public int EndFlush(int device, int result) => result;
+    public int EndFlush(int device, int result, bool isAnswered) => result;
 }

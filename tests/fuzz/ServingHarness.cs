@@ -300,7 +300,7 @@ internal static class ServingHarness
 
             public void Flush(uint slot, int device) => disks.Start(new DiskOperation(RequestKind.Sync, slot, device, 0, 0, 0));
 
-            public int EndFlush(int device, int result) => result;
+            public int EndFlush(int device, int result, bool isAnswered) => result;
         }
 
         private readonly struct Answers(World world) : IResponseQueue
