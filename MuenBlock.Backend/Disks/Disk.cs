@@ -42,6 +42,9 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     /// <summary>Whether I/O passes the page cache by.</summary>
     public required bool IsDirect { get; init; }
 
+    /// <summary>Whether it is a loop device or made of one: see <see cref="DiskExtent.IsOnLoop"/>.</summary>
+    public bool IsOnLoop { get; init; }
+
     /// <summary>Whether writes and discards are refused.</summary>
     public bool IsReadOnly => Fence is null;
 
@@ -71,7 +74,7 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     /// <summary>
     /// A flush has ended. What the page cache could not write the kernel drops, and it tells of that once: the next flush of the opening, on whatever
     /// connection, would succeed. So none does any more; one that was under way together with it may still. The page cache is used by images, with O_DIRECT
-    /// as well where their file system takes that as a hint, and by devices without. Any thread may call it.
+    /// as well where their file system takes that as a hint, by devices without, and by loop devices below themselves. Any thread may call it.
     /// </summary>
     /// <param name="result">0, or a negative errno.</param>
     /// <param name="isAnswered">
@@ -83,7 +86,7 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     {
         // The kernel had no thread for it and has written nothing: what it would have told the next one still does.
         if (result == -Ecanceled) return result;
-        if (!IsDirect || DeviceNumber is null)
+        if (!IsDirect || DeviceNumber is null || IsOnLoop)
         {
             if (result < 0 && Interlocked.Exchange(ref _writesLost, 1) == 0) WritesLost?.Invoke(-result);
             if (result == 0 && Volatile.Read(ref _writesLost) != 0) result = -Eio;

@@ -17,16 +17,34 @@ internal readonly record struct DiskExtent(string Storage, ulong Start, ulong En
 {
     private const int SectorSize = 512; // of sysfs, whatever the disk's
     private const int MostLayers = 16; // loop devices on loop devices; a bound, not a goal
+    private const string Devices = "/sys/dev/block";
 
     /// <summary>Finds what a path stands for.</summary>
     /// <param name="path">A disk, a partition or an image; it need not exist.</param>
     /// <param name="devices">Where the system describes block devices by number.</param>
-    public static DiskExtent Of(string path, string devices = "/sys/dev/block") => Find(path, devices, MostLayers) ?? new(Path.GetFullPath(path), 0, ulong.MaxValue);
+    public static DiskExtent Of(string path, string devices = Devices) => Find(path, devices, MostLayers) ?? new(Path.GetFullPath(path), 0, ulong.MaxValue);
 
     /// <summary>Whether the two have a byte in common.</summary>
     /// <param name="other">The other one.</param>
     public bool Overlaps(DiskExtent other) =>
         string.Equals(Storage, other.Storage, StringComparison.Ordinal) && Start < other.End && other.Start < End;
+
+    /// <summary>
+    /// Whether a block device is a loop device, a partition of one, or made of one (device-mapper, md): whatever it was opened with, its data
+    /// may be in the page cache of what lies below, and its flush is an fsync there (lo_req_flush, drivers/block/loop.c).
+    /// </summary>
+    /// <param name="number">Its number as stat(2) gives it.</param>
+    /// <param name="devices">Where the system describes block devices by number.</param>
+    public static bool IsOnLoop(ulong number, string devices = Devices) => LiesOnLoop(BlockDeviceQueries.Folder(number, devices), MostLayers);
+
+    private static bool LiesOnLoop(string folder, int layers)
+    {
+        if (File.Exists($"{folder}/partition")) folder = Path.GetDirectoryName(folder)!;
+        if (File.Exists($"{folder}/loop/backing_file")) return true;
+        string slaves = $"{folder}/slaves";
+        return layers > 0 && Directory.Exists(slaves)
+            && Array.Exists(Directory.GetDirectories(slaves), below => LiesOnLoop(Directory.ResolveLinkTarget(below, returnFinalTarget: true)?.FullName ?? below, layers - 1));
+    }
 
     private static unsafe DiskExtent? Find(string path, string devices, int layers)
     {

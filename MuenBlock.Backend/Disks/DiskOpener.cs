@@ -175,6 +175,7 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
             IsDirect = direct,
             IsRotational = rotational,
             DeviceNumber = number,
+            IsOnLoop = number is { } device && DiskExtent.IsOnLoop(device),
             Smart = number is null ? null : SmartPage.TryRead(file),
             Discard = fence is null ? DiscardMethod.None : discard,
             WritesLost = errno => LogWritesLost(log, path, PosixFile.Describe(errno)),
@@ -193,7 +194,7 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
     [LoggerMessage(1, LogLevel.Warning, "{Path}: its file system refuses O_DIRECT; I/O goes through the page cache")]
     private static partial void LogNotDirect(ILogger log, string path);
 
-    [LoggerMessage(36, LogLevel.Error, "{Path}: a flush has failed ({Reason}), and writes that were acknowledged may be lost: every further flush fails; check the disk below it and what the image holds, then restart the backend")]
+    [LoggerMessage(36, LogLevel.Error, "{Path}: a flush has failed ({Reason}), and writes that were acknowledged may be lost: every further flush fails; check the disk below it and what it holds, then restart the backend")]
     private static partial void LogWritesLost(ILogger log, string path, string reason);
 
     [LoggerMessage(2, LogLevel.Information, "{Path}: waiting for the last I/O of a backend that died, which may still write to it")]

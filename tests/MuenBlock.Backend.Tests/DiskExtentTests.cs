@@ -42,6 +42,26 @@ public sealed class DiskExtentTests : IDisposable
         Assert.Equal(overlap, other.Overlaps(one));
     }
 
+    [Theory]
+    [InlineData(7, 0, true)]
+    [InlineData(7, 1, true)]
+    [InlineData(253, 0, true)]
+    [InlineData(8, 0, false)]
+    [InlineData(8, 1, false)]
+    [InlineData(253, 1, false)]
+    [InlineData(99, 0, false)]
+    public void A_loop_device_its_partitions_and_what_is_made_of_them_lie_on_a_loop_device(ulong major, ulong minor, bool expected)
+    {
+        _folder.Device("253:0", "dm-0");
+        _folder.Device("253:1", "dm-1");
+        Directory.CreateDirectory($"{_folder.Path}/devices/dm-0/slaves");
+        Directory.CreateDirectory($"{_folder.Path}/devices/dm-1/slaves");
+        Directory.CreateSymbolicLink($"{_folder.Path}/devices/dm-0/slaves/sda1", "../../sda/sda1");
+        Directory.CreateSymbolicLink($"{_folder.Path}/devices/dm-0/slaves/loop0p1", "../../loop0/loop0p1");
+        Directory.CreateSymbolicLink($"{_folder.Path}/devices/dm-1/slaves/sda1", "../../sda/sda1");
+        Assert.Equal(expected, DiskExtent.IsOnLoop((major << 8) | minor, $"{_folder.Path}/block"));
+    }
+
     [Fact]
     public void A_loop_device_is_a_part_of_its_image()
     {
