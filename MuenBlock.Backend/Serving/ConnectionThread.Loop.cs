@@ -115,6 +115,7 @@ internal sealed partial class ConnectionThread
                 else LookAtMemory();
                 bool accepting = !_owner._stopping && !_lost && (!_machine.Inbox.IsEmpty || _requests.BeganAnew);
                 if (accepting) worked |= CollectRequests();
+                if (_smart is not null && (_owner._stopping || _machine.IsDraining)) _smart.Hurry();
                 if (_machine.AwaitsConfirmation) AwaitConfirmation();
                 else _confirmDeadline = 0;
                 Publish();

@@ -90,6 +90,9 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     /// <summary>Requests whose I/O is under way.</summary>
     public int UnderWay => _underWay;
 
+    /// <summary>Whether a Reset or a new session waits for what is under way.</summary>
+    public bool IsDraining => _draining || _resetPending;
+
     /// <summary>What the client said that it can do; none before it was asked in this session.</summary>
     public PeerFeatures ClientFeatures { get; private set; }
 

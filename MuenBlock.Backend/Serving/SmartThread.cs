@@ -20,27 +20,36 @@ internal sealed unsafe class SmartThread : IDisposable
     private readonly Thread _thread;
     private ulong _askedWritten;
     private ulong _askedRead;
+    private ulong _hurried;
     private ulong _answeredWritten;
     private ulong _answeredRead;
     private volatile bool _ending;
 
-    private SmartThread(Connection connection)
+    /// <summary>Starts the thread.</summary>
+    /// <param name="disks">The disks, by device id.</param>
+    /// <param name="buffer">Where the data goes.</param>
+    /// <param name="mostAsked">How many requests there may be at a time.</param>
+    /// <param name="id">The connection's id.</param>
+    internal SmartThread(Disk[] disks, byte* buffer, nuint mostAsked, uint id)
     {
-        // As many as the request channel can bring at a time.
-        nuint mostAsked = connection.Request.Length / (nuint)sizeof(Request);
-        _disks = connection.Disks;
-        _buffer = connection.Buffer.Memory;
+        _disks = disks;
+        _buffer = buffer;
         _asked = new (uint, int, ulong)[mostAsked];
         _answered = new (uint, SmartStatus)[mostAsked];
-        _thread = new Thread(Run) { Name = $"SMART of connection {connection.Name.Id}", IsBackground = true };
+        _thread = new Thread(Run) { Name = $"SMART of connection {id}", IsBackground = true };
         Threads.Start(_thread);
     }
 
     /// <summary>Starts the thread of a connection.</summary>
     /// <param name="connection">The connection.</param>
     /// <returns>The thread; null if no disk of the connection has SMART data.</returns>
-    public static SmartThread? StartIfNeeded(Connection connection) =>
-        Array.Exists(connection.Disks, disk => disk.Smart is not null) ? new SmartThread(connection) : null;
+    public static SmartThread? StartIfNeeded(Connection connection)
+    {
+        if (!Array.Exists(connection.Disks, disk => disk.Smart is not null)) return null;
+
+        // As many as the request channel can bring at a time.
+        return new SmartThread(connection.Disks, connection.Buffer.Memory, connection.Request.Length / (nuint)sizeof(Request), connection.Name.Id);
+    }
 
     /// <summary>Queues the entry that completes when there are answers. Each completion needs a new one.</summary>
     /// <param name="ring">The connection's ring.</param>
@@ -59,6 +68,12 @@ internal sealed unsafe class SmartThread : IDisposable
         Volatile.Write(ref _askedWritten, _askedWritten + 1);
         _work.Signal();
     }
+
+    /// <summary>
+    /// The answers to all that was asked so far are waited for: what has not been begun gets the data that was read last, as a disk that hangs
+    /// would take as long for each.
+    /// </summary>
+    public void Hurry() => Volatile.Write(ref _hurried, _askedWritten);
 
     /// <summary>Takes an answer.</summary>
     /// <param name="slot">The name of the request.</param>
@@ -94,8 +109,10 @@ internal sealed unsafe class SmartThread : IDisposable
                 continue;
             }
 
-            (uint slot, int device, ulong bufferOffset) = _asked[_askedRead++ % (uint)_asked.Length];
-            SmartStatus status = _disks[device].Smart?.CopyTo(new Span<byte>(_buffer + bufferOffset, SmartCommands.PageSize)) ?? SmartStatus.Undefined;
+            ulong number = _askedRead++;
+            (uint slot, int device, ulong bufferOffset) = _asked[number % (uint)_asked.Length];
+            bool mayRead = number >= Volatile.Read(ref _hurried);
+            SmartStatus status = _disks[device].Smart?.CopyTo(new Span<byte>(_buffer + bufferOffset, SmartCommands.PageSize), mayRead) ?? SmartStatus.Undefined;
             _answered[_answeredWritten % (uint)_answered.Length] = (slot, status);
 
             // Release, pairs with the load in TryTake.
