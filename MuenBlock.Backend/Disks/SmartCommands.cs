@@ -16,7 +16,8 @@ internal static unsafe class SmartCommands
     /// <summary>Bytes of either page.</summary>
     public const int PageSize = 512;
 
-    private const int TimeoutMilliseconds = 5_000; // a drive that spins up takes longer; the next request finds it ready
+    // The kernel's own, a minute by default. A drive that has not answered by then is taken for dead and reset, with everybody's I/O: no client's question is worth a shorter one.
+    private const int NoTimeoutOfOurs = 0;
 
     private const int NvmeAdminCommand = unchecked((int)0xc0484e41); // NVME_IOCTL_ADMIN_CMD, linux/nvme_ioctl.h
     private const byte GetLogPage = 0x02;
@@ -85,7 +86,7 @@ internal static unsafe class SmartCommands
             Data = data,
             DataLength = PageSize,
             Dword10 = HealthLog | ((PageSize / sizeof(uint)) - 1 << 16),
-            TimeoutMilliseconds = TimeoutMilliseconds,
+            TimeoutMilliseconds = NoTimeoutOfOurs,
         };
 
         int result = ioctl(descriptor, NvmeAdminCommand, &command);
@@ -132,7 +133,7 @@ internal static unsafe class SmartCommands
             Data = data,
             Command = block,
             Sense = sense,
-            TimeoutMilliseconds = TimeoutMilliseconds,
+            TimeoutMilliseconds = NoTimeoutOfOurs,
         };
         if (ioctl(descriptor, SgIo, &request) != 0)
         {
