@@ -17,7 +17,10 @@ internal readonly record struct DiskOperation(RequestKind Kind, uint Slot, int D
 /// </summary>
 internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, int slots, Action<DiskOperation> started)
 {
+    private const int NotBegun = -125; // ECANCELED, asm-generic/errno.h: the machine repeats that after a pause
+
     private readonly List<DiskOperation> _pending = [];
+    private readonly Dictionary<uint, DiskOperation> _paused = [];
     private readonly HashSet<int> _otherDiscard = [];
     private readonly ulong[] _done = new ulong[slots];
     private DiskOperation _ending;
@@ -36,11 +39,12 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
     {
         ServedDevice device = devices[operation.Device];
         foreach (DiskOperation other in _pending) Rules.Require(other.Slot != operation.Slot, $"{operation} has a slot to itself");
+        bool wasPaused = _paused.Remove(operation.Slot, out DiskOperation paused);
         if (operation.HasRange)
         {
             // After a disk has done a part of a block, as none should, what is left is no longer of whole blocks.
             ulong mask = device.BlockLength - 1;
-            bool even = ((operation.Length | operation.Offset) & mask) == 0 || (Ending && (Done & mask) != 0);
+            bool even = ((operation.Length | operation.Offset) & mask) == 0 || ((wasPaused || Ending) && (_done[operation.Slot] & mask) != 0);
             Rules.Require(operation.Length > 0 && even, $"{operation} is of whole blocks");
             Rules.Require((UInt128)operation.Offset + operation.Length <= device.Size, $"{operation} lies on the device");
             Rules.Require(operation.Kind == RequestKind.Read || !device.IsReadOnly, $"{operation} leaves a device alone that is read only");
@@ -48,7 +52,8 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
 
         if (operation.IsTransfer || operation.Kind == RequestKind.GetSmart)
             Rules.Require((UInt128)operation.BufferOffset + operation.Length <= bufferLength, $"{operation} lies in the buffer");
-        if (Ending && _ending.Slot == operation.Slot) CheckContinuation(operation);
+        if (wasPaused) Rules.Require(operation == paused, $"{paused} was not begun, and is repeated as it was, not as {operation}");
+        else if (Ending && _ending.Slot == operation.Slot) CheckContinuation(operation);
         else started(operation);
         _pending.Add(operation);
     }
@@ -88,7 +93,8 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
         Rules.Require(_delivered == (ending.Kind == RequestKind.Read ? step : 0), $"{step} bytes were read and {_delivered} delivered");
 
         // A request of a session that is over ends without an answer.
-        if (Ending && !_pending.Exists(operation => operation.Slot == ending.Slot)) Answered();
+        if (Ending && ending.Kind != RequestKind.GetSmart && result == NotBegun) _paused.Add(ending.Slot, ending);
+        else if (Ending && !_pending.Exists(operation => operation.Slot == ending.Slot)) Answered();
         Ending = false;
     }
 

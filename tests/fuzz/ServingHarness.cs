@@ -108,12 +108,20 @@ internal static class ServingHarness
         private void Finish()
         {
             // Whatever was, a disk that does what it should ends it all.
-            while (_channel.Count > 0 || _disks.Pending > 0)
+            do
             {
-                Accept();
-                if (_disks.Pending > 0) _disks.End(0, int.MaxValue, _machine.Complete);
-                Check();
+                while ((_channel.Count > 0 && !_machine.Inbox.IsEmpty) || _disks.Pending > 0)
+                {
+                    Accept();
+                    if (_disks.Pending > 0) _disks.End(0, int.MaxValue, _machine.Complete);
+                    Check();
+                }
+
+                const int longerThanPauses = 1_000;
+                _machine.Now += longerThanPauses;
+                _machine.Watch();
             }
+            while (_channel.Count > 0 || _disks.Pending > 0);
 
             Grow();
             Rules.Require(_machine.UnderWay == 0, "in the end nothing is under way");
@@ -271,7 +279,7 @@ internal static class ServingHarness
         {
             0 or 1 => int.MaxValue,
             2 => 512 * (1 + script.Byte()),
-            3 => -script.Byte(),
+            3 => -script.Byte(), // 125, ECANCELED, among them
             4 => script.Below(2) == 0 ? -4 : -11,
             5 => -95,
             6 => 4096,
