@@ -73,6 +73,7 @@ internal sealed unsafe class SmartThread : IDisposable
     /// The answers to all that was asked so far are waited for: what has not been begun gets the data that was read last, as a disk that hangs
     /// would take as long for each.
     /// </summary>
+    /// <remarks>Orders nothing: the thread looks before it asks each disk, and one that sees it too late asks once more.</remarks>
     public void Hurry() => Volatile.Write(ref _hurried, _askedWritten);
 
     /// <summary>Takes an answer.</summary>
