@@ -67,3 +67,51 @@ takes_no_function_for_another() {
     cannot_run 'two functions have the name _block_of' copy/guest/run --list latest
 }
 check 'two functions of one name in tests/guest are no list of tests' takes_no_function_for_another
+
+# A copy of tests/guest/boot whose guest is the given script: told how often it was booted, the file of its log, and the tests.
+with_a_guest() {
+    rm -rf dying
+    mkdir -p dying/tests
+    cp -r "$here/../guest" "$here/../soak" "$here/../report.sh" dying/tests/
+    mkdir dying/tests/cli
+    cp "$here/refused.sh" dying/tests/cli/
+    # shellcheck disable=SC2016 # for the script
+    { printf '#!/bin/bash\n'
+        echo 'while [[ $1 != -- ]]; do [[ $1 != --log ]] || log=$2; shift; done; shift 4'
+        echo "echo boot >>$t/dying/boots; boots=\$(wc -l <$t/dying/boots)"
+        echo 'passes() { printf "ok         1.0 s  latest: %s\n" "$@"; }'
+        echo 'dies() { echo "$1" >"$log"; exit 126; }'
+        echo "$1"; } >dying/guest
+    chmod 755 dying/guest
+}
+# boots STATUS BOOTS FAILED PASSED: what comes of three tests there.
+boots() {
+    local status=0
+    dying/tests/guest/boot latest ext4_keeps_a_tree ext4_works_on_blocks partitions_of_a_gpt_appear >of-dying 2>&1 </dev/null || status=$?
+    cat of-dying
+    [[ $status == "$1" && $(wc -l <dying/boots) == "$2" ]] || return
+    [[ $(grep -c '^FAILED ' of-dying) == "$3" && $(grep -c '^ok ' of-dying) == "$4" ]]
+}
+# shellcheck disable=SC2016 # for the script
+runs_the_rest_in_another_boot() {
+    with_a_guest 'case $boots in 1) passes "$1"; dies "Kernel panic" ;; *) passes "$@" ;; esac'
+    boots 1 2 1 2
+    grep -q '^FAILED .* latest: ext4_works_on_blocks_of_4096_bytes$' of-dying && grep -q '^    Kernel panic$' of-dying
+}
+check 'a guest that dies fails the test in which it does, and those behind it run in another boot' runs_the_rest_in_another_boot
+# shellcheck disable=SC2016
+repeats_what_the_emulator_spoilt() {
+    with_a_guest 'case $boots in 1) passes "$1"; dies "Oops: int3: 0000" ;; *) passes "$@" ;; esac'
+    boots 0 2 0 3
+}
+check "a guest that dies of the emulator's fault runs the test once more" repeats_what_the_emulator_spoilt
+# shellcheck disable=SC2016
+gives_up() {
+    with_a_guest 'dies "Oops: int3: 0000"'
+    boots 1 4 3 0
+    with_a_guest 'exit 125'
+    boots 1 1 3 0
+    with_a_guest 'passes "$@"; dies "Kernel panic"'
+    boots 126 1 0 3
+}
+check 'a guest that dies again and again, does not boot, or dies at its end fails its tests' gives_up
