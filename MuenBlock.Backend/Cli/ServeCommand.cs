@@ -1,7 +1,6 @@
 using System.CommandLine;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
-using MuenBlock.Backend.Disks;
 using MuenBlock.Backend.Exports;
 using MuenBlock.Backend.Serving;
 using MuenBlock.IoUring;
@@ -13,10 +12,8 @@ using MuenBlock.Protocol.Sandboxing;
 namespace MuenBlock.Backend.Cli;
 
 /// <summary>The verb <c>serve</c>: exports disks until a signal ends it.</summary>
-internal static partial class ServeCommand
+internal static class ServeCommand
 {
-    private const int OomScore = -900; // among the last to be killed: its clients would wait for the next one
-
     private static readonly Option<string[]> s_connections = CommonOptions.Connections();
 
     private static readonly Option<string[]> s_devices = new("--device")
@@ -119,103 +116,8 @@ internal static partial class ServeCommand
         Privileges.NeverGain();
         IReadOnlyList<Export> exports = ExportPlan.Make(options.Connections, options.Devices, options.ReadOnly);
         using ILoggerFactory factory = LineLog.ToStandardError(options.LogLevel);
-        ILogger log = factory.CreateLogger("serve");
         using var signals = new TerminationSignals();
-
-        var files = new RegionFiles(log);
-        using var disks = new ExportedDisks(new DiskOpener(options.ReadOnly, () => signals.Received, log).Open);
-        var connections = new List<Connection>();
-        var threads = new List<ConnectionThread>();
-        ConnectionThread? failed = null;
-        DiskLook? disksLook = null;
-        long? asked = null;
-        try
-        {
-            foreach (Export export in exports)
-            {
-                Connection connection = Connection.Open(export, options.RegionDirectory, options.CreateRegions, files, disks, () => signals.Received, log);
-                connections.Add(connection);
-                foreach (Disk disk in connection.Disks)
-                {
-                    if (!options.KeepScheduler) IoScheduler.SwitchOff(disk, log);
-                    LogExporting(log, export.Connection.Id, disk.Path, disk.Size, disk.BlockLength, disk.IsReadOnly ? "read-only" : "read-write", disk.IsDirect ? "O_DIRECT" : "page cache");
-                }
-            }
-
-            ReclaimSafety.Prepare(log, OomScore);
-            foreach (Connection connection in connections)
-            {
-                ConnectionOptions serving = options.Serving with { Cpus = options.Cpus.Of(threads.Count, connections.Count) };
-                var thread = new ConnectionThread(connection, serving, log, signals.Interrupt);
-                threads.Add(thread);
-                thread.Prepare();
-            }
-
-            disksLook = new DiskLook(threads);
-            GiveUpPrivileges(options, connections.Exists(connection => Array.Exists(connection.Disks, disk => disk.Smart is not null)), log);
-            foreach (ConnectionThread thread in threads) thread.Start();
-            disksLook.Start();
-
-            while ((failed = threads.Find(thread => thread.Failure is not null)) is null && !signals.Wait(RegionSet.LookInterval))
-            {
-                foreach (ConnectionThread thread in threads) thread.LookAtRegions();
-            }
-
-            if (failed is null)
-            {
-                asked = Environment.TickCount64;
-                LogStopping(log);
-            }
-            else
-            {
-                LogEnding(log, failed.Id);
-            }
-        }
-        finally
-        {
-            foreach (ConnectionThread thread in threads) thread.Stop();
-            var drain = new Drain(log, static () => Environment.TickCount64);
-            bool drained = drain.Await(() => threads.Where(thread => !thread.HasEnded).Select(thread => (thread.Id, thread.UnderWay)), signals.Wait, asked);
-
-            // Not as usual, as what is under way uses all that would be closed.
-            if (!drained) Environment.Exit((int)ExitCode.Kernel);
-            disksLook?.Dispose();
-            foreach (ConnectionThread thread in threads) thread.Join();
-            failed ??= threads.Find(thread => thread.Failure is not null);
-            foreach (ConnectionThread thread in threads) thread.Dispose();
-            foreach (Connection connection in connections) connection.Dispose();
-        }
-
-        return failed?.Failure switch
-        {
-            null => ExitCode.Success,
-            RingException => ExitCode.Environment,
-            _ => ExitCode.Internal,
-        };
+        using var run = new BackendRun(options, signals, factory.CreateLogger("serve"));
+        return run.Serve(exports);
     }
-
-    /// <summary>All is open, and no client has been served yet.</summary>
-    private static void GiveUpPrivileges(ServeOptions options, bool readsSmart, ILogger log)
-    {
-        if (options.Sandbox)
-        {
-            Sandbox.EnterAsBackend(options.User, readsSmart);
-            return;
-        }
-
-        if (options.User is not null) Privileges.Become(options.User);
-        LogNoSandbox(log);
-    }
-
-    [LoggerMessage(32, LogLevel.Warning, "--sandbox off: capabilities and system calls stay as they are")]
-    private static partial void LogNoSandbox(ILogger log);
-
-    [LoggerMessage(30, LogLevel.Information, "connection {Connection}: exporting {Path}, {Size} bytes in blocks of {BlockLength}, {Access}, through {Way}")]
-    private static partial void LogExporting(ILogger log, uint connection, string path, ulong size, uint blockLength, string access, string way);
-
-    [LoggerMessage(40, LogLevel.Error, "connection {Connection} has failed: this backend finishes what is under way on the others and ends, for another one to take its place; clients wait for that")]
-    private static partial void LogEnding(ILogger log, uint connection);
-
-    [LoggerMessage(31, LogLevel.Information, "asked to end: finishing what is under way")]
-    private static partial void LogStopping(ILogger log);
 }

@@ -18,6 +18,7 @@ internal sealed class SmartPage
     private readonly byte[] _page = new byte[SmartCommands.PageSize];
     private SmartStatus _status;
     private long _readAt;
+    private volatile bool _isKept;
 
     private SmartPage(Func<byte[], SmartStatus?> read, Func<long> clock) => (_read, _clock) = (read, clock);
 
@@ -38,6 +39,12 @@ internal sealed class SmartPage
         return page._status == SmartStatus.Undefined ? null : page;
     }
 
+    /// <summary>
+    /// From now on it stays as it is: for a process that gives up what reading takes. The kernel does not always say that this is what is missing, of a
+    /// partition of an ATA disk for one (sd_ioctl, drivers/scsi/sd.c), which then looks as if its SMART data could not be read.
+    /// </summary>
+    public void Keep() => _isKept = true;
+
     /// <summary>Reads it again if it is no longer fresh, and copies it. May take as long as the disk takes to answer.</summary>
     /// <param name="destination">512 bytes, changed only if the data could be read.</param>
     /// <param name="mayRead">Whether the disk may be asked; if not, what was last read will do.</param>
@@ -49,9 +56,9 @@ internal sealed class SmartPage
 
     private SmartStatus CopyToAlone(Span<byte> destination, bool mayRead)
     {
-        if (mayRead && _clock() - _readAt >= FreshMilliseconds)
+        if (mayRead && !_isKept && _clock() - _readAt >= FreshMilliseconds)
         {
-            // It had SMART data when it was opened. A process that has given up its privileges since goes on with what it read then.
+            // It had SMART data when it was opened. A process that may no longer read them goes on with what it read then.
             SmartStatus? status = _read(_page);
             if (status is not null) _status = status == SmartStatus.Undefined ? SmartStatus.Failure : status.Value;
 

@@ -35,6 +35,17 @@ public sealed class SmartPageTests : IDisposable
     }
 
     [Fact]
+    public void A_disk_whose_data_is_kept_is_asked_no_more()
+    {
+        _mayEnd.Release(100);
+        _page.Keep();
+        _now += 1_000;
+        byte[] data = new byte[SmartCommands.PageSize];
+        Assert.Equal(SmartStatus.Ok, _page.CopyTo(data, mayRead: true));
+        Assert.Equal((1, 1), (_reads, data[0]));
+    }
+
+    [Fact]
     public unsafe void What_is_queued_when_its_answers_are_waited_for_is_answered_without_the_disk()
     {
         const int asked = 5;
