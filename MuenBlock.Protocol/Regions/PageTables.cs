@@ -16,6 +16,7 @@ internal static unsafe class PageTables
     /// <param name="memory">Its first byte, at the beginning of a page.</param>
     /// <param name="length">Bytes.</param>
     /// <param name="writable">Whether they are to be written to.</param>
-    public static void Fill(void* memory, nuint length, bool writable) =>
-        _ = madvise(memory, (size_t)(ulong)length, writable ? PopulateWrite : PopulateRead);
+    /// <returns>False if a use of one of them would be a SIGBUS: it is not there, and its file system has no room for it.</returns>
+    public static bool Fill(void* memory, nuint length, bool writable) =>
+        madvise(memory, (size_t)(ulong)length, writable ? PopulateWrite : PopulateRead) == 0 || errno != EFAULT;
 }

@@ -155,7 +155,12 @@ public sealed unsafe class Region : IDisposable
             int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
             void* memory = mmap(null, (size_t)(ulong)size, protection, MAP_SHARED, PosixFile.Descriptor(file), 0);
             if (memory == MAP_FAILED) throw new ProgramException(ExitCode.Resource, $"cannot map region {path}: {PosixFile.Explain(errno)}");
-            PageTables.Fill(memory, (nuint)size, writable);
+            if (!PageTables.Fill(memory, (nuint)size, writable))
+            {
+                _ = munmap(memory, (size_t)(ulong)size);
+                throw new ProgramException(ExitCode.Resource, $"region {path}: its file system has no room for all of its {size} bytes: make room (see df), or make the region smaller");
+            }
+
             return new Region(path, file, status, (byte*)memory, (nuint)size, protection);
         }
         catch
@@ -178,7 +183,7 @@ public sealed unsafe class Region : IDisposable
             // Meanwhile the file may have become whole again, and the region been restored: private memory would take its place unnoticed.
             if (IsLost || IsWhole()) return IsLost;
             Volatile.Write(ref *_lost, 1);
-            _ = mmap(Memory, (size_t)(ulong)Length, _protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+            TakeItsPlace();
             return true;
         }
     }
@@ -212,7 +217,12 @@ public sealed unsafe class Region : IDisposable
         {
             if (!IsWhole()) return false;
             if (mmap(Memory, (size_t)(ulong)Length, _protection, MAP_SHARED | MAP_FIXED, PosixFile.Descriptor(File), 0) == MAP_FAILED) return false;
-            PageTables.Fill(Memory, Length, IsWritable);
+            if (!PageTables.Fill(Memory, Length, IsWritable))
+            {
+                TakeItsPlace();
+                return false;
+            }
+
             Volatile.Write(ref *_lost, 0);
             return true;
         }
@@ -227,6 +237,9 @@ public sealed unsafe class Region : IDisposable
         Memory = null;
         File.Dispose();
     }
+
+    /// <summary>Puts private memory where the region is, until it is restored.</summary>
+    private void TakeItsPlace() => _ = mmap(Memory, (size_t)(ulong)Length, _protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
     private bool IsWhole()
     {

@@ -45,7 +45,7 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(23, LogLevel.Information, "connection {Connection}: {Waiting}; {Waking}")]
     private static partial void LogSignals(ILogger log, uint connection, string waiting, string waking);
 
-    [LoggerMessage(21, LogLevel.Error, "connection {Connection}: dropped, rule {Rule}: region {Region} was truncated while it was in use; I/O fails until the same file has its size again")]
+    [LoggerMessage(21, LogLevel.Error, "connection {Connection}: dropped, rule {Rule}: region {Region} was truncated while it was in use, or its file system is full; I/O fails until the same file has its size again")]
     private static partial void LogLost(ILogger log, uint connection, string rule, string? region);
 
     [LoggerMessage(22, LogLevel.Information, "connection {Connection}: the regions are whole again; waiting for the backend")]

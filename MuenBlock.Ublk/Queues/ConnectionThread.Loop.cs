@@ -178,7 +178,7 @@ internal sealed partial class ConnectionThread
                 string? name = _owner._regions.All.Lost?.Name;
                 _signal.Forget();
                 _session.MemoryLost();
-                if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Resource, $"connection {_id}: region {name} was truncated while it was in use");
+                if (!_owner._greeted.IsSet) _owner._failure = new ProgramException(ExitCode.Resource, $"connection {_id}: region {name} was truncated while it was in use, or its file system is full");
                 _owner._greeted.Set();
                 if (_budget.Allows()) LogLost(_log, _id, RegionSet.Rule, name);
             }

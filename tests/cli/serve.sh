@@ -122,6 +122,17 @@ in_regions 4 "one-file/response and $t/one-file/request are the same file" one-f
 region_dir two-names; (cd two-names; for name in request response; do truncate -s 32K ${name}2; done; ln buffer buffer2; chmod 600 *)
 row 4 "are the same file" muenblock-backend serve --log-level error --region-dir "$t/two-names" --conn $conn,2:request2:response2:buffer2 --device disk:1,disk2:2
 row 4 "are the same file" muenblock-backend serve --log-level error --region-dir "$t/two-names" --conn $conn,2:request2:buffer2:response2 --device disk:1,disk2:2
+# As truncate(1) and QEMU make them, which take the room when they are used; and a container's /dev/shm is small.
+mkdir small
+cat >on_small <<'SH'
+#!/bin/sh -e
+mount -t tmpfs -o size=1M none small
+truncate -s 32K small/request small/response
+truncate -s 16M small/buffer
+exec "$@"
+SH
+chmod 755 on_small
+row 4 "small/buffer: its file system has no room for all of its 16777216 bytes" unshare --mount "$t/on_small" muenblock-backend serve --log-level error --conn $conn --device disk:1 --region-dir "$t/small"
 in_regions 4 "disk" disk                        # a file where the directory should be
 in_regions 4 "disk" disk/below --create-regions
 
