@@ -281,6 +281,11 @@ internal sealed partial class ConnectionThread
                 _commands.Begin(queue);
             }
 
+            for (int device = 0; device < _session.Devices.Length; device++)
+            {
+                if (!Array.Exists(_queues, queue => queue.Device == device)) _session.Skip(device);
+            }
+
             _meter.Restart();
             _path.Restart(_signal.Sleeps, _signal.Wakes);
             _owner._taken.Set();

@@ -60,14 +60,15 @@ internal sealed class JoinedSessions
 
         /// <summary>Carries I/O from now on, unless that would be to another disk than another session's.</summary>
         /// <param name="handshake">What the server has said.</param>
+        /// <param name="devices">What was promised of as many devices: of one without blocks nothing, so that it may be any disk.</param>
         /// <returns>The rule that would be broken, in words; null if I/O may begin.</returns>
-        public string? TryBegin(Handshake handshake)
+        public string? TryBegin(Handshake handshake, ReadOnlySpan<DeviceGeometry> devices)
         {
             lock (joined._gate)
             {
                 for (int device = 0; device < handshake.DeviceCount; device++)
                 {
-                    ulong identity = handshake.Geometry(device).Identity;
+                    ulong identity = devices[device].Blocks == 0 ? 0 : handshake.Geometry(device).Identity;
                     foreach (Member other in joined._members)
                     {
                         if (other != this && other.Contradicts(device, identity)) return $"JoinedConnectionsLeadToTheSameDisks: device {device} is not the same disk as on connection {other.Id}";

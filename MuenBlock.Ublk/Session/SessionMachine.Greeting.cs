@@ -56,7 +56,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         }
 
         string? rule = isFirst ? LearnDevices() : CompareDevices();
-        string? conflict = rule is null ? _joined?.TryBegin(_handshake) : null;
+        string? conflict = rule is null ? _joined?.TryBegin(_handshake, _devices) : null;
         if (rule is not null || (isFirst && conflict is not null))
         {
             Refuse(rule ?? conflict!);
@@ -95,7 +95,10 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         return null;
     }
 
-    /// <summary>A server that comes back must have what the kernel was promised. More is no harm; less would lose data.</summary>
+    /// <summary>
+    /// A server that comes back must have what the kernel was promised. More is no harm; less would lose data. Of a device that is not served nothing was
+    /// promised: a disk may come to a port that had none, and go again.
+    /// </summary>
     private string? CompareDevices()
     {
         if (_handshake.DeviceCount != _devices.Length) return $"DevicesStayTheSame: {_handshake.DeviceCount} instead of {_devices.Length}";
@@ -103,6 +106,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         {
             DeviceGeometry now = _handshake.Geometry(i);
             DeviceGeometry before = _devices[i];
+            if (before.Blocks == 0) continue;
             if (now.BlockLength != before.BlockLength) return $"BlockLengthStaysTheSame: device {i} has {now.BlockLength} bytes instead of {before.BlockLength}";
             if (now.Blocks < before.Blocks) return $"SizeDoesNotShrink: device {i} has {now.Blocks} blocks instead of {before.Blocks}";
             if (now.MostBytes < before.MostBytes) return $"RequestsMayStayAsLarge: device {i} takes {now.MostBlocks} blocks instead of {before.MostBlocks}";
@@ -116,6 +120,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     {
         for (int i = 0; i < _devices.Length; i++)
         {
+            if (_devices[i].Blocks == 0) continue;
             LearnSize(i, _handshake.Geometry(i).Blocks);
             if (_handshake.DiskOf(i) is not 0 and ulong disk) _devices[i] = _devices[i] with { Identity = disk };
             KnowsDisks |= _devices[i].Identity != 0;
@@ -127,6 +132,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     {
         for (int i = 0; i < Math.Min(_devices.Length, _handshake.DeviceCount); i++)
         {
+            if (_devices[i].Blocks == 0) continue;
             ulong now = _handshake.DiskOf(i);
             if (DiskIdentity.Differ(_devices[i].Identity, now)) return $"DisksStayTheSame: device {i} is disk {now:x16} instead of {_devices[i].Identity:x16}";
         }

@@ -33,6 +33,10 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <param name="size">Bytes.</param>
     public void Promise(int device, ulong size) => _devices[device] = _devices[device] with { Blocks = size / _devices[device].BlockLength };
 
+    /// <summary>The kernel has no block device of this one: whatever later servers say of it does not matter.</summary>
+    /// <param name="device">The device's id.</param>
+    public void Skip(int device) => _devices[device] = _devices[device] with { Blocks = 0 };
+
     private long SizesDeadline => Math.Min(_askDeadline, _nextWatch);
 
     /// <summary>Asks the server for the sizes of its devices. Ends in <see cref="ISessionEvents.SizesAsked"/>.</summary>
@@ -145,7 +149,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     {
         DeviceGeometry known = _devices[device];
 
-        // A device that is not there is not served.
+        // Nothing was promised of a device that is not served.
         if (known.Blocks == 0) return;
         string? rule = blocks < known.Blocks ? $"SizeDoesNotShrink: device {device} has {blocks} blocks instead of {known.Blocks}"
             : blocks > DeviceGeometry.MostBlocksOf(known.BlockLength) ? $"SizeFitsInt64: device {device} has {blocks} blocks of {known.BlockLength} bytes"
