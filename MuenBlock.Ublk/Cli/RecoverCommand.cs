@@ -24,7 +24,7 @@ internal static class RecoverCommand
     /// <summary>--other-disk, which <c>upgrade</c> has as well.</summary>
     public static Option<bool> OtherDisk { get; } = new("--other-disk")
     {
-        Description = "Take the devices over although the backend's disk is not the one that they were made of: it has the same contents, such as a copy.",
+        Description = "Take the devices over although the backend's disk is not the one that they were made of: it has the same contents, such as a copy. Or although it is read-only now: what waits to be written fails.",
     };
 
     /// <summary>The verb, for the command line.</summary>

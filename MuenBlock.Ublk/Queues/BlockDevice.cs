@@ -24,7 +24,7 @@ internal sealed class BlockDevice
 
     private readonly ControlPlane _control;
 
-    private BlockDevice(ControlPlane control, in DeviceInfo info, DeviceQueue[] queues, ulong size)
+    private BlockDevice(ControlPlane control, in DeviceInfo info, DeviceQueue[] queues, in DevicePromise promise)
     {
         _control = control;
         Id = (int)info.DeviceId;
@@ -32,7 +32,7 @@ internal sealed class BlockDevice
         Device = Ownership.DeviceIndex(info);
         Mark = info.ServerFlags;
         Queues = queues;
-        Size = size;
+        Promise = promise;
     }
 
     /// <summary>The N of /dev/ublkbN.</summary>
@@ -53,8 +53,11 @@ internal sealed class BlockDevice
     /// <summary>Whether the threads of all its queues have let go of it.</summary>
     public bool IsClosed => Array.TrueForAll(Queues, static queue => queue.Closed.IsSet);
 
+    /// <summary>What the kernel knows of it.</summary>
+    public DevicePromise Promise { get; private set; }
+
     /// <summary>Bytes, as the kernel knows it.</summary>
-    public ulong Size { get; private set; }
+    public ulong Size => Promise.Size;
 
     /// <summary>Whether it outlives its server.</summary>
     public bool IsRecoverable { get; }
@@ -99,7 +102,7 @@ internal sealed class BlockDevice
             control.SetParameters(id, Parameters(geometry, layout, readOnly, shared is not null));
             if (shared is not null && control.RegisterMemory(id, (ulong)shared.Memory, shared.Length) != 0)
                 throw new ProgramException(ExitCode.Kernel, $"the driver gave the first memory of /dev/ublkb{id} another index than 0: report it with the kernel's version");
-            return new BlockDevice(control, info, DeviceQueue.Open(info, index, s_nodePatience), geometry.Size);
+            return new BlockDevice(control, info, DeviceQueue.Open(info, index, s_nodePatience), new DevicePromise(geometry.Size, readOnly || geometry.IsReadOnly));
         }
         catch
         {
@@ -112,9 +115,9 @@ internal sealed class BlockDevice
     /// <param name="control">The control device.</param>
     /// <param name="info">What the driver knows of it.</param>
     /// <param name="index">Its place among those that are served.</param>
-    /// <param name="size">Bytes.</param>
-    public static BlockDevice Adopt(ControlPlane control, in DeviceInfo info, int index, ulong size) =>
-        new(control, info, DeviceQueue.Open(info, index, s_nodePatience), size);
+    /// <param name="promise">What the kernel knows of it.</param>
+    public static BlockDevice Adopt(ControlPlane control, in DeviceInfo info, int index, in DevicePromise promise) =>
+        new(control, info, DeviceQueue.Open(info, index, s_nodePatience), promise);
 
     /// <summary>Lets I/O flow again. The device's tags are being fetched.</summary>
     public void Resume() => _control.EndRecovery(Id, Environment.ProcessId);
@@ -127,7 +130,7 @@ internal sealed class BlockDevice
     public void Grow(ulong size)
     {
         _control.Resize(Id, size);
-        Size = size;
+        Promise = Promise with { Size = size };
     }
 
     /// <summary>Ends the device: what is in flight completes, then its queues are aborted. The connection threads must be running.</summary>
@@ -169,7 +172,7 @@ internal sealed class BlockDevice
     {
         int blockShift = int.Log2((int)geometry.BlockLength);
         bool plainServer = (geometry.Traits & DeviceTraits.Known) == 0;
-        readOnly |= (geometry.Traits & DeviceTraits.ReadOnly) != 0;
+        readOnly |= geometry.IsReadOnly;
 
         // A plain server does not say whether it discards: it is asked to, and may answer that it cannot.
         bool discards = !readOnly && (plainServer || (geometry.Traits & DeviceTraits.Discard) != 0);

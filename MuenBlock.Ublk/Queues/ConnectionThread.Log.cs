@@ -12,7 +12,7 @@ internal sealed partial class ConnectionThread
     [LoggerMessage(11, LogLevel.Error, "connection {Connection}: the backend is refused, rule {Rule}; I/O fails until it keeps to it")]
     private static partial void LogRefused(ILogger log, uint connection, string rule);
 
-    [LoggerMessage(47, LogLevel.Error, "connection {Connection}: the backend is refused, rule {Rule}; nothing is written, and I/O waits for the right disk (to go on with this one: 'muenblock-ublk upgrade ID --other-disk')")]
+    [LoggerMessage(47, LogLevel.Error, "connection {Connection}: the backend is refused, rule {Rule}; nothing is written, and I/O waits for a backend that keeps to it (to go on with this one: 'muenblock-ublk upgrade ID --other-disk')")]
     private static partial void LogOtherDisk(ILogger log, uint connection, string rule);
 
     [LoggerMessage(48, LogLevel.Error, "connection {Connection}: the size is refused, rule {Rule}; the block device stays as it is, and I/O behind the end of the disk fails")]

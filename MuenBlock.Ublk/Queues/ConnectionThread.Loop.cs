@@ -274,8 +274,7 @@ internal sealed partial class ConnectionThread
             _session.Prepare(assignment.Layout.Slots, assignment.Layout.SlotSize);
             foreach (DeviceQueue queue in _queues)
             {
-                // A device that was taken over may be smaller than the server's, and on this kernel it stays so.
-                if (!_owner.Grows) _session.Promise(queue.Device, assignment.Sizes[queue.Index]);
+                _session.Promise(queue.Device, assignment.Promises[queue.Index]);
                 _files.Add(queue);
                 if (queue.IsBatched) queue.Batch = new BatchQueue(_ring, queue);
                 _commands.Begin(queue);

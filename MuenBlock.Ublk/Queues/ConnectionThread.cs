@@ -134,13 +134,13 @@ internal sealed partial class ConnectionThread : IDisposable
     /// <summary>Hands over the devices. From now on their tags are fetched, and the thread ends when all of them have ended.</summary>
     /// <param name="layout">How the buffer is cut.</param>
     /// <param name="queues">Its queue of each device that is served; all have the same number.</param>
-    /// <param name="sizes">What the kernel was promised of each, in bytes.</param>
+    /// <param name="promises">What the kernel was promised of each.</param>
     /// <param name="bounce">What stands in for the buffer where the driver cannot reach it, or null. It outlives the thread.</param>
     /// <param name="cpus">On which CPUs the thread runs from now on; any, if there are none.</param>
     /// <param name="sharesMemory">Whether what lies behind the slots is the memory that applications share with the devices.</param>
-    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues, IReadOnlyList<ulong> sizes, BounceBuffer? bounce, IReadOnlyList<int> cpus, bool sharesMemory)
+    public void Assign(BufferLayout layout, IReadOnlyList<DeviceQueue> queues, IReadOnlyList<DevicePromise> promises, BounceBuffer? bounce, IReadOnlyList<int> cpus, bool sharesMemory)
     {
-        _assignment = new Assignment(layout, [.. queues], [.. sizes], bounce, cpus, sharesMemory);
+        _assignment = new Assignment(layout, [.. queues], [.. promises], bounce, cpus, sharesMemory);
         _control.Signal();
     }
 
@@ -220,5 +220,5 @@ internal sealed partial class ConnectionThread : IDisposable
         }
     }
 
-    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues, ulong[] Sizes, BounceBuffer? Bounce, IReadOnlyList<int> Cpus, bool SharesMemory);
+    private sealed record Assignment(BufferLayout Layout, DeviceQueue[] Queues, DevicePromise[] Promises, BounceBuffer? Bounce, IReadOnlyList<int> Cpus, bool SharesMemory);
 }

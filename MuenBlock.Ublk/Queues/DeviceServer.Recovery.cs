@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Ublk.Control;
+using MuenBlock.Ublk.Session;
 
 namespace MuenBlock.Ublk.Queues;
 
@@ -16,12 +17,12 @@ internal sealed partial class DeviceServer
     {
         var waiting = new WaitingDevices(_control, static id => DeviceRecord.TryLoad(id));
         DeviceInfo[] infos = [.. options.Waiting.Select(info => waiting.LookAgain(info))];
-        ulong[] sizes = [.. infos.Select(info => waiting.Compare(info, _geometries, options.AcceptsOtherDisks))];
+        DevicePromise[] promises = [.. infos.Select(info => waiting.Compare(info, _geometries, options.AcceptsOtherDisks))];
         DeviceInfo first = infos[0];
         if (Array.Exists(infos, info => info.QueueDepth != first.QueueDepth || info.LargestIoBytes != first.LargestIoBytes))
             throw new ProgramException(ExitCode.Resource, $"the devices that wait on {options.Connections.Name} were not added together: delete some of them ('muenblock-ublk list' shows them)");
         bool sharesMemory = Array.Exists(infos, info => info.Flags.HasFlag(UblkFeatures.SharedMemoryZeroCopy));
-        var layout = BufferLayout.Keep(BufferLength, sizes.Length, MostInFlight, MergesByBytes(options), first.QueueDepth, first.LargestIoBytes, sharesMemory);
+        var layout = BufferLayout.Keep(BufferLength, infos.Length, MostInFlight, MergesByBytes(options), first.QueueDepth, first.LargestIoBytes, sharesMemory);
 
         ConnectionOptions.Check(options.Serving.Patience, sharesMemory);
         if (sharesMemory)
@@ -33,10 +34,10 @@ internal sealed partial class DeviceServer
         Prepare(layout, (int)first.DeviceId, options);
 
         // The driver lets only one process at a time have a character device, so nobody else can be half-way through the same.
-        for (int index = 0; index < sizes.Length; index++)
+        for (int index = 0; index < infos.Length; index++)
         {
             _control.StartRecovery((int)infos[index].DeviceId);
-            _devices.Add(BlockDevice.Adopt(_control, infos[index], index, sizes[index]));
+            _devices.Add(BlockDevice.Adopt(_control, infos[index], index, promises[index]));
         }
 
         Assign(layout);
@@ -45,8 +46,12 @@ internal sealed partial class DeviceServer
             device.Resume();
             LogTakenOver(_log, device.Path, device.Device, device.Size, layout.Depth, layout.LargestSlotIo);
             LogQueues(device, options);
+            if (!device.Promise.IsReadOnly && _geometries[device.Device].IsReadOnly) LogReadOnly(_log, device.Path);
         }
     }
+
+    [LoggerMessage(54, LogLevel.Warning, "{Path}: its backend is read-only, which was accepted (--other-disk): what is written to it fails")]
+    private static partial void LogReadOnly(ILogger log, string path);
 
     [LoggerMessage(53, LogLevel.Warning, "{Connections}: I/O from and to applications' memory fails (EFAULT), as the record that tells which file that is was lost: delete the devices and add them anew to have it again")]
     private static partial void LogSharesNot(ILogger log, string connections);

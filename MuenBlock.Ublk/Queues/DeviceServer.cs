@@ -245,8 +245,8 @@ internal sealed partial class DeviceServer : IDisposable
 
         // Only then does anything wait for the driver, which would wait for a queue whose thread has failed.
         _serving = true;
-        ulong[] sizes = [.. _devices.Select(device => device.Size)];
-        for (int i = 0; i < _lines.Count; i++) _lines[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], sizes, _lines[i].Bounce, _lines[i].Cpus, _sharesMemory);
+        DevicePromise[] promises = [.. _devices.Select(device => device.Promise)];
+        for (int i = 0; i < _lines.Count; i++) _lines[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], promises, _lines[i].Bounce, _lines[i].Cpus, _sharesMemory);
         foreach (Line line in _lines) line.Thread.AwaitTaken();
     }
 

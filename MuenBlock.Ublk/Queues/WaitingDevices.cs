@@ -36,15 +36,15 @@ internal sealed class WaitingDevices(ControlPlane control, Func<int, DeviceRecor
     /// <summary>Compares a device with what the servers have. More is no harm; less would lose data.</summary>
     /// <param name="info">What the driver says of it.</param>
     /// <param name="geometries">What the servers said of their devices.</param>
-    /// <param name="acceptsOtherDisks">Whether it may be another disk.</param>
-    /// <returns>The device's size in bytes, as the kernel knows it.</returns>
+    /// <param name="acceptsOtherDisks">Whether it may be another disk, or one that cannot be written.</param>
+    /// <returns>What the kernel knows of it.</returns>
     /// <exception cref="ProgramException">They have less.</exception>
-    public ulong Compare(in DeviceInfo info, IReadOnlyList<DeviceGeometry> geometries, bool acceptsOtherDisks)
+    public DevicePromise Compare(in DeviceInfo info, IReadOnlyList<DeviceGeometry> geometries, bool acceptsOtherDisks)
     {
         int id = (int)info.DeviceId;
         int device = Ownership.DeviceIndex(info);
         BasicParameters known = control.GetParameters(id).Basic;
-        ulong size = known.DeviceSectors << SectorShift;
+        var promise = new DevicePromise(known.DeviceSectors << SectorShift, known.Attributes.HasFlag(DeviceAttributes.ReadOnly));
         uint block = 1u << known.LogicalBlockShift;
         DeviceGeometry now = device < geometries.Count ? geometries[device] : default;
         ulong disk = record(id)?.DiskNumber ?? 0;
@@ -57,11 +57,18 @@ internal sealed class WaitingDevices(ControlPlane control, Func<int, DeviceRecor
 
         string? difference = now.Blocks == 0 ? $"the backend has no device {device} any more"
             : now.BlockLength != block ? $"device {device} of the backend has blocks of {now.BlockLength} bytes instead of {block}"
-            : now.Size < size ? $"device {device} of the backend has {now.Size} bytes instead of {size}"
+            : now.Size < promise.Size ? $"device {device} of the backend has {now.Size} bytes instead of {promise.Size}"
             : now.MostBytes < info.LargestIoBytes ? $"device {device} of the backend takes I/O of {now.MostBytes} bytes instead of {info.LargestIoBytes}"
             : null;
-        return difference is null
-            ? size
-            : throw new ProgramException(ExitCode.Peer, $"/dev/ublkb{id} is not taken over: {difference}; export what it was made of, or give it up ('muenblock-ublk del --force {id}')");
+        if (difference is not null)
+            throw new ProgramException(ExitCode.Peer, $"/dev/ublkb{id} is not taken over: {difference}; export what it was made of, or give it up ('muenblock-ublk del --force {id}')");
+        if (!acceptsOtherDisks && !promise.IsReadOnly && now.IsReadOnly)
+        {
+            throw new ProgramException(
+                ExitCode.Peer,
+                $"/dev/ublkb{id} is not taken over: device {device} of the backend is read-only, and what waits to be written would fail; export it for writing, or say that this is wanted (--other-disk)");
+        }
+
+        return promise;
     }
 }

@@ -21,6 +21,12 @@ internal readonly record struct DeviceGeometry(ulong Blocks, uint BlockLength, u
     /// <summary>Which disk it is, see <see cref="RequestKind.Identity"/>; 0 where that is not known.</summary>
     public ulong Identity { get; init; }
 
+    /// <summary>Whether the server refuses writes.</summary>
+    public bool IsReadOnly => (Traits & DeviceTraits.ReadOnly) != 0;
+
+    /// <summary>Whether the server has said that it does not.</summary>
+    public bool IsWritable => (Traits & (DeviceTraits.Known | DeviceTraits.ReadOnly)) == DeviceTraits.Known;
+
     /// <summary>Bytes; the most that there are if a server tells of more, so that they are not taken for few.</summary>
     public ulong Size => BlockLength != 0 && Blocks > ulong.MaxValue / BlockLength ? ulong.MaxValue : Blocks * BlockLength;
 

@@ -20,7 +20,7 @@ internal interface ISessionEvents
     {
     }
 
-    /// <summary>The server has other disks than those that this session began with: I/O waits for the right ones.</summary>
+    /// <summary>The server has other disks than those that this session began with, or does not let them be written any more: I/O waits for the right ones.</summary>
     /// <param name="rule">The rule that it breaks, in words.</param>
     void OtherDisk(string rule)
     {

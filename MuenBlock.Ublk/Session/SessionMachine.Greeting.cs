@@ -49,7 +49,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
         bool isFirst = _devices.Length == 0;
         if (!isFirst && FindOtherDisk() is { } other)
         {
-            // Whoever started the server with a wrong disk corrects that: nothing has failed until then.
+            // Whoever started the server with a wrong disk, or read-only, corrects that: nothing has failed until then.
             _events.OtherDisk(other);
             Become(SessionState.Waiting);
             return;
@@ -124,10 +124,16 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             LearnSize(i, _handshake.Geometry(i).Blocks);
             if (_handshake.DiskOf(i) is not 0 and ulong disk) _devices[i] = _devices[i] with { Identity = disk };
             KnowsDisks |= _devices[i].Identity != 0;
+
+            // A plain server may have been replaced by one that tells whether it lets its disk be written.
+            if ((_devices[i].Traits & DeviceTraits.Known) == 0) _devices[i] = _devices[i] with { Traits = _devices[i].Traits | _handshake.Geometry(i).Traits };
         }
     }
 
-    /// <summary>A server that comes back must have the disks that it had. Those of a server that cannot tell are trusted to be the ones.</summary>
+    /// <summary>
+    /// A server that comes back must have the disks that it had, and let those be written that could be: what waits to be written would fail. A server that
+    /// cannot tell is trusted.
+    /// </summary>
     private string? FindOtherDisk()
     {
         for (int i = 0; i < Math.Min(_devices.Length, _handshake.DeviceCount); i++)
@@ -135,6 +141,7 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
             if (_devices[i].Blocks == 0) continue;
             ulong now = _handshake.DiskOf(i);
             if (DiskIdentity.Differ(_devices[i].Identity, now)) return $"DisksStayTheSame: device {i} is disk {now:x16} instead of {_devices[i].Identity:x16}";
+            if (_devices[i].IsWritable && _handshake.Geometry(i).IsReadOnly) return $"AccessStaysTheSame: device {i} is read-only, and was not";
         }
 
         return null;

@@ -28,10 +28,15 @@ internal sealed partial class SessionMachine<TRequests, TCompletions>
     /// <summary>Whether the kernel can make devices larger: else what it was promised stays what it was.</summary>
     public bool Grows { get; init; } = true;
 
-    /// <summary>What the kernel was promised, where that is less than a server has. For devices that this session did not add.</summary>
+    /// <summary>What the kernel was promised, where that is less than a server has.</summary>
     /// <param name="device">The device's id.</param>
-    /// <param name="size">Bytes.</param>
-    public void Promise(int device, ulong size) => _devices[device] = _devices[device] with { Blocks = size / _devices[device].BlockLength };
+    /// <param name="promise">What it was.</param>
+    public void Promise(int device, in DevicePromise promise)
+    {
+        // A device that was taken over may be smaller than the server's, and stays so if it cannot grow.
+        if (!Grows) _devices[device] = _devices[device] with { Blocks = promise.Size / _devices[device].BlockLength };
+        if (promise.IsReadOnly) _devices[device] = _devices[device] with { Traits = _devices[device].Traits | DeviceTraits.ReadOnly };
+    }
 
     /// <summary>The kernel has no block device of this one: whatever later servers say of it does not matter.</summary>
     /// <param name="device">The device's id.</param>

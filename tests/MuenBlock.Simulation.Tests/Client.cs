@@ -117,11 +117,12 @@ internal sealed class Client : ISessionEvents
         WasDeceived = _session.Devices.Length != Drive.All.Length;
         for (int i = 0; i < Drive.All.Length && !WasDeceived; i++)
         {
-            // So recover looks at what it finds: size, blocks, and the disk that is in the record.
+            // So recover looks at what it finds: size, blocks, access, and the disk that is in the record.
             DeviceGeometry geometry = _session.Devices[i];
             if (DiskIdentity.Differ(Server.RightDisk, geometry.Identity)) _world.Tally.WrongDisksRefused++;
             WasDeceived = geometry.Size < (ulong)_kernel.Promised(i) * Drive.Sector || geometry.Size > (ulong)_world.SectorsOf(i) * Drive.Sector
-                || DiskIdentity.Differ(Server.RightDisk, geometry.Identity) || geometry.BlockLength != Drive.All[i].BlockLength || geometry.MostBlocks != RequestRules.MostBlocks;
+                || DiskIdentity.Differ(Server.RightDisk, geometry.Identity) || geometry.BlockLength != Drive.All[i].BlockLength || geometry.MostBlocks != RequestRules.MostBlocks
+                || (_world.HasRecords && geometry.IsWritable == Drive.All[i].IsReadOnly);
         }
     }
 
@@ -129,7 +130,8 @@ internal sealed class Client : ISessionEvents
 
     public void OtherDisk(string rule)
     {
-        _world.Tally.WrongDisksRefused++;
+        if (rule.StartsWith("AccessStaysTheSame", StringComparison.Ordinal)) _world.Tally.ReadOnlyRefused++;
+        else _world.Tally.WrongDisksRefused++;
         _refuses = true;
     }
 

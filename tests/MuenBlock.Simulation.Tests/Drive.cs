@@ -21,5 +21,5 @@ internal sealed record Drive(uint BlockLength, int Sectors, DeviceTraits Traits)
     /// <summary>What a disk of this kind has at first: it grows to <see cref="Sectors"/>.</summary>
     public int SectorsAtFirst => Sectors / 2 / SectorsOfBlock * SectorsOfBlock;
 
-    public ServedDevice Served(int sectors, ulong identity) => new((ulong)sectors * Sector, BlockLength, Traits) { Identity = identity };
+    public ServedDevice Served(int sectors, ulong identity, DeviceTraits more) => new((ulong)sectors * Sector, BlockLength, Traits | more) { Identity = identity };
 }

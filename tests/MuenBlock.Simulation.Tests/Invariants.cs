@@ -43,7 +43,7 @@ internal static class Invariants
     /// <summary>I3. A disk that is not the one that a client began with is left alone.</summary>
     public static void I3_a_wrong_disk_is_not_touched(bool wrong, int underWay)
     {
-        if (wrong && underWay > 0) throw new XunitException($"I3: {underWay} I/Os went to the wrong disk");
+        if (wrong && underWay > 0) throw new XunitException($"I3: {underWay} I/Os went to a server that was started by mistake");
     }
 
     /// <summary>I3. The kernel is promised no more than a disk has.</summary>

@@ -5,6 +5,14 @@ using MuenBlock.Protocol.Messages;
 
 namespace MuenBlock.Simulation.Tests;
 
+/// <summary>What somebody gets wrong who starts a backend.</summary>
+internal enum Mistake
+{
+    None,
+    OtherDisk,
+    ReadOnly,
+}
+
 /// <summary>A run of the backend: its machine, and its loop without the sleeping.</summary>
 internal sealed class Server
 {
@@ -21,16 +29,16 @@ internal sealed class Server
     private readonly Random _random;
     private bool _draining;
 
-    public Server(World world, SharedMemory memory, Disks disks, bool plain, bool wrong, Random random)
+    public Server(World world, SharedMemory memory, Disks disks, bool plain, Mistake mistake, Random random)
     {
         _world = world;
         _random = random;
         _disks = disks;
-        IsWrong = wrong;
+        IsWrong = mistake != Mistake.None;
         _requests = memory.RequestReader();
         _responses = memory.ResponseWriter();
         _machine = new ServingMachine<DiskQueue, CheckedResponses>(
-            [.. Drive.All.Select((drive, device) => drive.Served(disks.Sectors(device), wrong ? WrongDisk : RightDisk))],
+            [.. Drive.All.Select((drive, device) => drive.Served(disks.Sectors(device), mistake == Mistake.OtherDisk ? WrongDisk : RightDisk, mistake == Mistake.ReadOnly ? DeviceTraits.ReadOnly : DeviceTraits.None))],
             OffsetUnit.Sectors,
             (ulong)memory.Buffer.Length,
             (int)Math.Min(_requests.Elements, _responses.Elements),
@@ -44,10 +52,10 @@ internal sealed class Server
         Initialise();
         _machine.BeginSession(resumed: greeting > 0);
         _machine.Accept(greeting);
-        world.Trace.Log($"server: starts{(wrong ? " with a wrong disk" : "")}");
+        world.Trace.Log($"server: starts{(IsWrong ? $" by mistake: {mistake}" : "")}");
     }
 
-    /// <summary>Whether somebody has started it with another disk than the one before.</summary>
+    /// <summary>Whether somebody has started it by mistake as it is.</summary>
     public bool IsWrong { get; }
 
     /// <summary>Takes note of how large the disks are.</summary>

@@ -33,6 +33,10 @@ internal sealed class Tally
 
     public long WrongDisksRefused { get; set; }
 
+    public long ReadOnlyServers { get; set; }
+
+    public long ReadOnlyRefused { get; set; }
+
     /// <summary>What happened, and how often.</summary>
     public IEnumerable<(string What, ulong Count)> Counts =>
         typeof(Tally).GetProperties().Where(property => property.Name != nameof(Counts)).Select(property => (property.Name, Convert.ToUInt64(property.GetValue(this))));
@@ -54,5 +58,7 @@ internal sealed class Tally
         Growths += other.Growths;
         WrongDisks += other.WrongDisks;
         WrongDisksRefused += other.WrongDisksRefused;
+        ReadOnlyServers += other.ReadOnlyServers;
+        ReadOnlyRefused += other.ReadOnlyRefused;
     }
 }

@@ -187,12 +187,13 @@ internal sealed class World : IDisposable
         {
             // Its predecessor's last I/O holds the locks.
             if (_disks.Haunted) return;
-            bool wrong = !_plainServer && _random.Next(20) == 0;
-            if (wrong) Tally.WrongDisks++;
-            _server = new Server(this, _memory, _disks, _plainServer, wrong, _random);
+            Mistake mistake = _plainServer || _random.Next(20) > 0 ? Mistake.None : _random.Next(2) == 0 ? Mistake.OtherDisk : Mistake.ReadOnly;
+            if (mistake == Mistake.OtherDisk) Tally.WrongDisks++;
+            if (mistake == Mistake.ReadOnly) Tally.ReadOnlyServers++;
+            _server = new Server(this, _memory, _disks, _plainServer, mistake, _random);
         }
 
-        // Whoever started a server with a wrong disk sees that nothing works.
+        // Whoever started a server by mistake sees that nothing works.
         if (_server.IsWrong && _random.Next(100) == 0)
         {
             KillServer();

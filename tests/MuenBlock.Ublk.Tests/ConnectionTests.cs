@@ -60,7 +60,7 @@ public sealed class ConnectionTests : IDisposable
         var layout = BufferLayout.Cut(1 << 20, 1, 60, ulong.MaxValue, mergesByBytes: false, null, null);
         using DeviceQueue queue = NoDevice(layout.Depth);
         thread.Prepare(layout, bounce: null);
-        thread.Assign(layout, [queue], [1 << 20], bounce: null, [], sharesMemory: false);
+        thread.Assign(layout, [queue], [new DevicePromise(1 << 20, IsReadOnly: false)], bounce: null, [], sharesMemory: false);
         thread.Join();
         ProgramException failure = Assert.Throws<ProgramException>(thread.ThrowFailure);
         Assert.Equal(ExitCode.Environment, failure.ExitCode);

@@ -13,6 +13,8 @@ public sealed class WaitingDevicesTests : IDisposable
     private const ulong Size = 1 << 20;
 
     private static readonly DeviceGeometry s_geometry = new(Size / 512, 512, 65536, DeviceTraits.Known) { Identity = 11 };
+    private static readonly DeviceGeometry s_readOnly = s_geometry with { Traits = DeviceTraits.Known | DeviceTraits.ReadOnly };
+    private static readonly DevicePromise s_writable = new(Size, IsReadOnly: false);
 
     private readonly FakeDriver _driver = new();
     private readonly ControlPlane _control;
@@ -68,8 +70,8 @@ public sealed class WaitingDevicesTests : IDisposable
     [Fact]
     public void Servers_that_have_what_was_promised_or_more_take_it_over()
     {
-        Assert.Equal(Size, Compare(s_geometry));
-        Assert.Equal(Size, Compare(s_geometry with { Blocks = Size, Identity = 0 }));
+        Assert.Equal(s_writable, Compare(s_geometry));
+        Assert.Equal(s_writable, Compare(s_geometry with { Blocks = Size, Identity = 0 }));
     }
 
     [Fact]
@@ -81,10 +83,27 @@ public sealed class WaitingDevicesTests : IDisposable
         Refused($"{Size - 512} bytes instead of {Size}", s_geometry with { Blocks = s_geometry.Blocks - 1 });
         Refused("takes I/O of 512 bytes", s_geometry with { MostBlocks = 1 });
         Refused("is disk 000000000000000d instead of 000000000000000b", s_geometry with { Identity = 13 });
-        Assert.Equal(Size, Compare(s_geometry with { Identity = 13 }, accepts: true));
+        Assert.Equal(s_writable, Compare(s_geometry with { Identity = 13 }, accepts: true));
     }
 
-    private ulong Compare(DeviceGeometry geometry, bool accepts = false) => _waiting.Compare(_found, [geometry], accepts);
+    [Fact]
+    public void A_device_that_may_be_written_is_not_taken_over_with_a_server_that_lets_nobody_write_unless_that_is_wanted()
+    {
+        Refused("device 0 of the backend is read-only, and what waits to be written would fail", s_readOnly);
+        Assert.Equal(s_writable, Compare(s_readOnly, accepts: true));
+        Assert.Equal(s_writable, Compare(s_geometry with { Traits = DeviceTraits.None }));
+    }
+
+    [Fact]
+    public void A_device_that_was_added_read_only_may_have_any_server()
+    {
+        DeviceParameters parameters = _driver.Parameters[0];
+        parameters.Basic.Attributes = DeviceAttributes.ReadOnly;
+        _driver.Parameters[0] = parameters;
+        foreach (DeviceGeometry geometry in new[] { s_geometry, s_readOnly }) Assert.Equal(new DevicePromise(Size, IsReadOnly: true), Compare(geometry));
+    }
+
+    private DevicePromise Compare(DeviceGeometry geometry, bool accepts = false) => _waiting.Compare(_found, [geometry], accepts);
 
     private void Refused(string why, params DeviceGeometry[] geometries)
     {
