@@ -150,6 +150,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             if (asksSizes) server.AskSizes();
             bool asked = server.TakeSizeAnswer(out bool complete);
             server.LookAtSizes();
+            bool forgets = server.TakeMemoryLoss();
             for (int index = 0; index < server.Devices.Count; index++)
             {
                 BlockDevice device = server.Devices[index];
@@ -157,7 +158,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
 
                 // A plain server may have been replaced by one that tells which disks it has.
                 bool isNew = _disks.GetValueOrDefault(device.Id) == 0 && server.GeometryOf(device).Identity != 0;
-                if (!asked && !isNew) continue;
+                if (!asked && !isNew && !forgets) continue;
                 Save(connections[i], server, device, asked ? DateTimeOffset.UtcNow : null, asked && complete ? server.GeometryOf(device).Size : 0);
             }
         }

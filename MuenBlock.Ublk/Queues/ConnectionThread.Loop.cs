@@ -185,7 +185,7 @@ internal sealed partial class ConnectionThread
 
             if (!_looked) return;
             _looked = false;
-            if (_owner._regions.Buffer.IsLost) _sharedEnd = 0; // the driver still has the pages of before
+            if (_owner._regions.Buffer.IsLost) ForgetSharedMemory();
             if (!_owner._regions.All.TryRestore()) return;
 
             // What was fetched so far has its data in the memory that has just been replaced: it fails as well. A tag has one completion at most.
@@ -199,6 +199,15 @@ internal sealed partial class ConnectionThread
             _session.MemoryReturned();
             _signal.Initialise();
             if (_budget.Allows()) LogRestored(_log, _id);
+        }
+
+        /// <summary>The driver still has the pages that the buffer had before, and calls places in the buffer what is none any more: so it will to each successor.</summary>
+        private void ForgetSharedMemory()
+        {
+            _sharedEnd = 0;
+            if (_owner._lostBuffer) return;
+            _owner._lostBuffer = true;
+            _owner._news();
         }
 
         /// <summary>

@@ -37,6 +37,7 @@ internal sealed partial class ConnectionThread : IDisposable
     private volatile ChannelReader<Response>? _responses;
     private volatile DeviceGeometry[] _devices = [];
     private volatile bool _asksSizes;
+    private volatile bool _lostBuffer;
     private int _sizeAnswers;
     private int _sizeFailures;
     private unsafe byte* _elsewhere;
@@ -68,6 +69,9 @@ internal sealed partial class ConnectionThread : IDisposable
 
     /// <summary>The devices as the server described them last: sizes that cannot be had included. The index is the id on the connection.</summary>
     public IReadOnlyList<DeviceGeometry> Devices => _devices;
+
+    /// <summary>Whether the buffer was ever cut off, so that it has other pages since than those that the driver was given.</summary>
+    public bool HasLostBuffer => _lostBuffer;
 
     /// <summary>How many <see cref="AskSizes"/> have come to an end, and how many of these without an answer.</summary>
     public (int All, int Failed) SizeAnswers => (Volatile.Read(ref _sizeAnswers), Volatile.Read(ref _sizeFailures));

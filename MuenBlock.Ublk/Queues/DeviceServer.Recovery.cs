@@ -53,6 +53,6 @@ internal sealed partial class DeviceServer
     [LoggerMessage(54, LogLevel.Warning, "{Path}: its backend is read-only, which was accepted (--other-disk): what is written to it fails")]
     private static partial void LogReadOnly(ILogger log, string path);
 
-    [LoggerMessage(53, LogLevel.Warning, "{Connections}: I/O from and to applications' memory fails (EFAULT), as the record that tells which file that is was lost: delete the devices and add them anew to have it again")]
+    [LoggerMessage(53, LogLevel.Warning, "{Connections}: I/O from and to applications' memory fails (EFAULT), as no record tells which file that is, being lost, or the file was cut off: delete the devices and add them anew to have it again")]
     private static partial void LogSharesNot(ILogger log, string connections);
 }

@@ -196,6 +196,15 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>The part of the buffer behind the slots, if applications' I/O there is not copied.</summary>
     public ApplicationMemory? ApplicationMemory { get; private set; }
 
+    /// <summary>Whether the memory that applications shared has been lost since the last call. It is not shared any more then, with no successor either.</summary>
+    public bool TakeMemoryLoss()
+    {
+        if (ApplicationMemory is null || !_lines[0].Thread.HasLostBuffer) return false;
+        ApplicationMemory = null;
+        LogSharesNoMore(_log, OnlyBuffer.Name);
+        return true;
+    }
+
     // Of a connection that is not joined with others. An application's I/O may take any queue, and its memory would be in the buffer of one.
     private Region OnlyBuffer => _lines[0].Regions.Buffer;
 
@@ -301,6 +310,9 @@ internal sealed partial class DeviceServer : IDisposable
 
     [LoggerMessage(38, LogLevel.Information, "{Path}: O_DIRECT I/O from and to buffer {Name} is not copied, from its byte {Offset} to {End}")]
     private static partial void LogShares(ILogger log, string path, string name, ulong offset, ulong end);
+
+    [LoggerMessage(55, LogLevel.Warning, "buffer {Name} was cut off: I/O from and to applications' memory in it fails (EFAULT) until the devices are deleted and added anew")]
+    private static partial void LogSharesNoMore(ILogger log, string name);
 
     [LoggerMessage(39, LogLevel.Warning, "connection {Connection}: --app-memory has no effect but to reserve the memory: this kernel's driver copies all I/O (SHMEM_ZC came with Linux 7.1)")]
     private static partial void LogCannotShare(ILogger log, uint connection);

@@ -109,6 +109,20 @@ public sealed class ConnectionTests : IDisposable
         Assert.True(BackgroundServer.HasReader(-1));
     }
 
+    // What applications share of it is to be forgotten for good: the driver has the pages of before for as long as there are devices.
+    [Fact]
+    public void A_thread_whose_buffer_was_cut_off_says_so_also_when_the_buffer_is_whole_again() => WithThread(thread =>
+    {
+        Assert.False(thread.HasLostBuffer);
+        using FileStream buffer = File.OpenWrite(Path.Combine(_directory, s_name.Buffer));
+        buffer.SetLength(0);
+        thread.LookAtRegions();
+        Assert.True(SpinWait.SpinUntil(() => thread.HasLostBuffer, TimeSpan.FromMinutes(1)));
+        buffer.SetLength(1 << 20);
+        thread.LookAtRegions();
+        Assert.True(thread.HasLostBuffer);
+    });
+
     private DeviceQueue NoDevice(int depth)
     {
         string path = Path.Combine(_directory, "ublkc7");
