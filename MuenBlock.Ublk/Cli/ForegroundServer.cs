@@ -64,11 +64,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
 
             // As soon as a device is there somebody may use it: no server may turn out to be missing after that, which would take it away again.
             foreach (ServerOptions options in connections) _servers.Add(DeviceServer.Connect(options, files, log, signals.Interrupt, giveUp));
-            foreach ((DeviceServer server, ServerOptions options) in _servers.Zip(connections))
-            {
-                server.Begin(options);
-                foreach (BlockDevice device in server.Devices) Save(options, server, device);
-            }
+            foreach ((DeviceServer server, ServerOptions options) in _servers.Zip(connections)) Begin(server, options);
 
             if (sandbox) Sandbox.EnterAsBlockServer();
             foreach (BlockDevice device in _servers.SelectMany(server => server.Devices)) Console.Out.WriteLine(device.Path);
@@ -86,6 +82,20 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
                 else server.Dispose();
                 foreach (BlockDevice device in server.Devices) DeleteRecord(device, !DeviceServer.IsGone(device));
             }
+        }
+    }
+
+    /// <summary>Makes or takes over the devices of a connection. What is left of a failure keeps its records, what is gone does not.</summary>
+    private void Begin(DeviceServer server, ServerOptions options)
+    {
+        try
+        {
+            server.Begin(options, device => Save(options, server, device));
+        }
+        catch
+        {
+            foreach (BlockDevice device in server.Devices) DeleteRecord(device, !DeviceServer.IsGone(device));
+            throw;
         }
     }
 

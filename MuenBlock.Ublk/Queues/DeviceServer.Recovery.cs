@@ -13,7 +13,7 @@ namespace MuenBlock.Ublk.Queues;
 /// </summary>
 internal sealed partial class DeviceServer
 {
-    private void TakeOver(ServerOptions options)
+    private void TakeOver(ServerOptions options, Action<BlockDevice> record)
     {
         var waiting = new WaitingDevices(_control, static id => DeviceRecord.TryLoad(id));
         DeviceInfo[] infos = [.. options.Waiting.Select(info => waiting.LookAgain(info))];
@@ -44,6 +44,7 @@ internal sealed partial class DeviceServer
         foreach (BlockDevice device in _devices)
         {
             device.Resume();
+            record(device);
             LogTakenOver(_log, device.Path, device.Device, device.Size, layout.Depth, layout.LargestSlotIo);
             LogQueues(device, options);
             if (!device.Promise.IsReadOnly && _geometries[device.Device].IsReadOnly) LogReadOnly(_log, device.Path);

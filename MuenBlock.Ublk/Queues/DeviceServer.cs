@@ -66,17 +66,18 @@ internal sealed partial class DeviceServer : IDisposable
 
     /// <summary>Makes a block device of each of the servers' devices, or takes over those that wait. When it returns they can be used.</summary>
     /// <param name="options">What to do.</param>
+    /// <param name="record">Records a device. One that is added is recorded before it starts, and outlives this process: its record has to as well.</param>
     /// <exception cref="ProgramException">
     /// It could not be done, and this has ended. What was added is gone, unless it was started and then lost the thread of a connection, for which it
     /// waits; what waited goes on waiting.
     /// </exception>
-    public void Begin(ServerOptions options)
+    public void Begin(ServerOptions options, Action<BlockDevice> record)
     {
         bool takesOver = options.Waiting.Count > 0;
         try
         {
-            if (takesOver) TakeOver(options);
-            else AddDevices(options);
+            if (takesOver) TakeOver(options, record);
+            else AddDevices(options, record);
         }
         catch
         {
@@ -162,7 +163,7 @@ internal sealed partial class DeviceServer : IDisposable
         foreach (Line line in _lines) line.Thread.Join();
     }
 
-    private void AddDevices(ServerOptions options)
+    private void AddDevices(ServerOptions options, Action<BlockDevice> record)
     {
         (byte Device, DeviceGeometry Geometry)[] present =
             [.. _geometries.Select((geometry, device) => ((byte)device, geometry)).Where(pair => pair.geometry.Blocks != 0)];
@@ -186,6 +187,7 @@ internal sealed partial class DeviceServer : IDisposable
         Assign(layout);
         foreach (BlockDevice device in _devices)
         {
+            record(device);
             device.Start();
             LogStarted(_log, device.Path, device.Device, device.Size, layout.Depth, layout.LargestSlotIo);
             LogQueues(device, options);

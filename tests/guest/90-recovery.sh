@@ -202,6 +202,7 @@ what_an_add_leaves_that_is_killed_at_any_moment_is_listed_and_adopted_or_removed
         wait $! 2>/dev/null || true
         muenblock-ublk list --json >listed
         equal '' "$(jq -r '.devices[] | select(.ours | not) | .path' listed)" 'devices that are not known as ours'
+        equal '' "$(jq -r '.devices[] | select(.state == "recoverable" and .connection == null) | .path' listed)" 'devices that were started without a record'
         for id in $(muenblock-ublk list --json | jq '.devices[].id'); do
             if recover "$id" --conn $CONN --region-dir "$REGIONS" >/dev/null 2>&1; then
                 adopted=$((adopted + 1))
