@@ -269,6 +269,7 @@ public sealed unsafe class Region : IDisposable
     {
         string remedy = error switch
         {
+            _ when error == ENOENT && path.StartsWith($"{RegionDirectory.Muen}/", StringComparison.Ordinal) => "is missing: check the name against the policy's logical names for this subject, and that muenfs is mounted",
             _ when error == ENOENT => "is missing: start the backend with --create-regions, or check the name and --region-dir",
             _ when error == EACCES => $"may not be opened for {(writable ? "reading and writing" : "reading")} by this user: check its owner and mode",
             _ when error == ELOOP => "is a symbolic link: name the region itself",

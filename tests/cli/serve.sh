@@ -85,7 +85,10 @@ region_dir() {
 }
 in_regions() { row "$1" "$2" muenblock-backend serve --conn $conn --device disk:1 --region-dir "$t/$3" "${@:4}"; }
 
-in_regions 4 "is missing" missing-dir
+in_regions 4 "is missing: start the backend with --create-regions" missing-dir
+for directory in /muenfs /muenfs/; do    # where --create-regions is refused
+    row 4 "is missing: check the name against the policy's logical names" muenblock-backend serve --conn $conn --device disk:1 --region-dir $directory
+done
 mkdir bare
 in_regions 4 "is missing" bare
 for region in request response buffer; do
