@@ -25,7 +25,7 @@ internal static class ExportPlan
         var ids = new HashSet<uint>();
         foreach (ConnectionString connection in connections)
         {
-            if (!ids.Add(connection.Id)) throw Refuse($"connection id {connection.Id} is used twice");
+            if (!ids.Add(connection.Id)) throw Refuse($"connection id {connection.Id} is used twice: give each connection a number of its own");
         }
 
         foreach (DeviceString device in devices)
@@ -56,7 +56,7 @@ internal static class ExportPlan
             foreach (string region in (string[])[connection.Request, connection.Response, connection.Buffer])
             {
                 if (!owners.TryAdd(region, connection.Id))
-                    throw Refuse($"region '{region}' is used by connection {owners[region]} and by connection {connection.Id}");
+                    throw Refuse($"region '{region}' is used by connection {owners[region]} and by connection {connection.Id}: give each connection three regions of its own");
             }
         }
     }

@@ -105,9 +105,10 @@ internal static class AddCommand
         IReadOnlyList<ConnectionString> connections = [.. parsed.GetRequiredValue(s_connections).SelectMany(ConnectionString.ParseList)];
         string directory = parsed.GetValue(s_regionDirectory) ?? RegionDirectory.Default();
         if (directory.Length == 0) throw Refuse("--region-dir is empty: name a directory");
-        if (connections.DistinctBy(connection => connection.Id).Count() != connections.Count) throw Refuse("a connection id is used twice");
-        if (connections.SelectMany(connection => new[] { connection.Request, connection.Response, connection.Buffer }).GroupBy(name => name, StringComparer.Ordinal).Any(group => group.Count() > 1))
-            throw Refuse("a region is used by two connections");
+        if (connections.GroupBy(connection => connection.Id).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw Refuse($"connection id {twice.Key} is used twice: give each connection a number of its own");
+        if (connections.SelectMany(connection => new[] { connection.Request, connection.Response, connection.Buffer }).GroupBy(name => name, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } shared)
+            throw Refuse($"region '{shared.Key}' is used by two connections: give each connection three regions of its own");
 
         int? id = parsed.GetValue(s_id);
         if (id is < 0 or > UblkLimits.LargestId) throw Refuse($"--id {id} is out of range: 0 to {UblkLimits.LargestId}");

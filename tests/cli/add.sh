@@ -14,8 +14,8 @@ add 2 "'maybe'" --batch maybe
 add 2 "--batch" --batch
 row 2 "--join needs several --conn" muenblock-ublk add --conn $conn --join
 row 2 "'perhaps'" muenblock-ublk add --conn $conn,2:d:e:f --join=perhaps
-row 2 "a connection id is used twice" muenblock-ublk add --conn $conn,1:d:e:f --join
-row 2 "a region is used by two connections" muenblock-ublk add --conn $conn,2:d:e:buffer --join
+row 2 "connection id 1 is used twice" muenblock-ublk add --conn $conn,1:d:e:f --join
+row 2 "region 'buffer' is used by two connections" muenblock-ublk add --conn $conn,2:d:e:buffer --join
 
 for value in -1 0 4097 99999; do add 2 "--depth $value is out of range" --depth $value; done
 for value in abc 1.5 ''; do add 2 "'$value'" --depth "$value"; done

@@ -59,10 +59,10 @@ for verb in 'muenblock-backend serve --device disk:1' 'muenblock-ublk add'; do
     both 2 "'0x12' is not a protocol id" --conn 1:a:b:c:0x12:1
     both 2 "'' is not a protocol id" --conn 1:a:b:c::1
     both 2 "is not a protocol id" --conn 1:a:b:c:11223344556677889:1
-    both 2 "twice" --conn $conn --conn 1:d:e:f
-    both 2 "twice" --conn $conn,1:d:e:f
-    both 2 "region" --conn $conn --conn 2:request:d:e
-    both 2 "region" --conn 1:a:b:c,2:d:e:c
+    both 2 "connection id 1 is used twice: give each connection a number of its own" --conn $conn --conn 1:d:e:f
+    both 2 "connection id 1 is used twice: give each connection a number of its own" --conn $conn,1:d:e:f
+    both 2 "region 'request' is used by" --conn $conn --conn 2:request:d:e
+    both 2 "give each connection three regions of its own" --conn 1:a:b:c,2:d:e:c
 
     # Choices and numbers.
     both 2 "'blocks'" --conn $conn --offset-unit blocks
