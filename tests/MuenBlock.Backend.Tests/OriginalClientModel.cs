@@ -24,6 +24,8 @@ internal sealed unsafe class OriginalClientModel : IDisposable
     private readonly uint _elements;
     private ulong _epoch;
     private ulong _read;
+    private (RequestKind Kind, uint Tag) _asked;
+    private bool _answered;
 
     public OriginalClientModel(string directory, ConnectionString name)
     {
@@ -36,8 +38,11 @@ internal sealed unsafe class OriginalClientModel : IDisposable
 
     public Span<byte> Buffer => new(_buffer.Memory, (int)_buffer.Length);
 
-    /// <summary>How long it halts where nothing has come, in milliseconds; 0 to look again at once.</summary>
-    public int Halt { get; init; }
+    /// <summary>What it does where nothing has come, before it looks again.</summary>
+    public Action Halt { get; init; } = static () => Thread.Sleep(0);
+
+    /// <summary>Requests that it has sent.</summary>
+    public ulong Sent => _writer.Written;
 
     /// <summary>0 if it found no device.</summary>
     public ulong Devices { get; private set; }
@@ -73,6 +78,17 @@ internal sealed unsafe class OriginalClientModel : IDisposable
         }
     }
 
+    /// <summary>Waits for the answer to the last that was sent, if that has not come: then the server has seen all of it.</summary>
+    public void AwaitAnswer()
+    {
+        long end = Environment.TickCount64 + HangMilliseconds;
+        while (!_answered)
+        {
+            Assert.True(Environment.TickCount64 < end, "the server does not answer");
+            _ = Receive(out _);
+        }
+    }
+
     /// <summary>As many I/Os one behind the other, at the same time; whether all succeeded, as far as it can tell.</summary>
     public bool Transfer(RequestKind kind, ulong sector, ulong bufferOffset, ulong length, int count = 1)
     {
@@ -104,6 +120,8 @@ internal sealed unsafe class OriginalClientModel : IDisposable
 
     private void Send(in Request request)
     {
+        _asked = (request.Kind, request.Tag);
+        _answered = false;
         _writer.Next() = request;
         _writer.Publish();
     }
@@ -128,7 +146,11 @@ internal sealed unsafe class OriginalClientModel : IDisposable
                 Volatile.ReadBarrier();
                 bool overrun = Field(48) > _read + _elements;
                 _read = overrun ? Field(56) : _read + 1;
-                if (Field(8) == _epoch) return !overrun;
+                if (Field(8) == _epoch)
+                {
+                    _answered |= !overrun && (response.Kind, response.Tag) == _asked;
+                    return !overrun;
+                }
             }
 
             Pause(end);
@@ -140,6 +162,6 @@ internal sealed unsafe class OriginalClientModel : IDisposable
     private void Pause(long end)
     {
         Assert.True(Environment.TickCount64 < end, "the original's client waits for ever");
-        Thread.Sleep(Halt);
+        Halt();
     }
 }

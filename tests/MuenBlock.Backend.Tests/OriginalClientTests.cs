@@ -54,7 +54,7 @@ public sealed class OriginalClientTests
             using (var dies = new OriginalClientModel(folder.Path, server.Name))
             {
                 dies.Initialise(steps);
-                Thread.Sleep(20); // the server has seen all of it
+                dies.AwaitAnswer();
             }
 
             using var client = new OriginalClientModel(folder.Path, server.Name);
@@ -81,14 +81,30 @@ public sealed class OriginalClientTests
         first.Dispose();
         using (SafeFileHandle? file = PosixFile.TryOpen($"{folder.Path}/response", O_RDWR, out _)) RandomAccess.Write(file!, channel, 0);
 
-        // It halts between two looks: one at just the moment in which the new server's channel is inactive would be its end.
-        using var waiting = new OriginalClientModel(folder.Path, first.Name) { Halt = 20 };
+        // It looks again when the new server's channel is active: a look at just the moment in which that is inactive would be its end.
+        using var halts = new ManualResetEventSlim();
+        using var goesOn = new ManualResetEventSlim();
+        using var waiting = new OriginalClientModel(folder.Path, first.Name) { Halt = Halt };
         var run = new Thread(() => waiting.Initialise()) { IsBackground = true };
         run.Start();
-        Thread.Sleep(50);
+        Assert.True(halts.Wait(20_000, TestContext.Current.CancellationToken), "the client does not wait for an answer");
+        Assert.Equal(afterAnother ? 2ul : 1ul, waiting.Sent);
         using var second = new TestServer(folder.Path, [image]);
+        Assert.True(SpinWait.SpinUntil(HasBegun, 20_000), "the new server does not begin");
+        goesOn.Set();
         Assert.True(run.Join(20_000), "the client waits for ever");
         Assert.Equal(1ul, waiting.Devices);
+
+        void Halt()
+        {
+            halts.Set();
+            goesOn.Wait();
+            Thread.Sleep(1);
+        }
+
+        bool HasBegun() => Epoch(TestFolder.Contents($"{folder.Path}/response")) is ulong epoch && epoch != 0 && epoch != Epoch(channel);
+
+        static ulong Epoch(byte[] contents) => BitConverter.ToUInt64(contents, 8);
     }
 
     private static void Work(OriginalClientModel client, int run)

@@ -237,6 +237,25 @@ public sealed class ServingMachineTests
     }
 
     [Fact]
+    public void The_answer_to_a_Reset_that_is_held_back_is_dropped_when_anything_follows_and_given_when_nothing_does()
+    {
+        _machine.BeginSession(resumed: true);
+        Ask(new Request { Kind = RequestKind.Reset, Tag = 1 });
+        _machine.BeginSession(resumed: true); // whoever sent it is gone
+        Ask(new Request { Kind = RequestKind.Reset, Tag = 2 });
+        Assert.Empty(_responses);
+        Assert.True(_machine.AwaitsConfirmation);
+        Ask(new Request { Kind = RequestKind.MaxDevices, Tag = 3 });
+        Assert.Equal((RequestKind.MaxDevices, 3u, 2ul), (Assert.Single(_responses).Kind, _responses[0].Tag, _responses[0].Status));
+
+        _machine.BeginSession(resumed: true);
+        Ask(new Request { Kind = RequestKind.Reset, Tag = 4 });
+        _machine.AnswerUnconfirmed();
+        Assert.Equal((RequestKind.Reset, 4u), (_responses[^1].Kind, _responses[^1].Tag));
+        Assert.False(_machine.AwaitsConfirmation);
+    }
+
+    [Fact]
     public void Before_a_Reset_a_session_executes_and_answers_nothing()
     {
         _machine.BeginSession();

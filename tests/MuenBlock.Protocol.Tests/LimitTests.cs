@@ -9,7 +9,7 @@ namespace MuenBlock.Protocol.Tests;
 public sealed class LimitTests
 {
     [Fact]
-    public void A_write_beyond_the_limit_on_file_sizes_ends_no_process()
+    public void The_signal_of_the_limit_on_file_sizes_is_ignored()
     {
         FileSizeLimit.Lift();
         string ignored = File.ReadLines("/proc/self/status").Single(line => line.StartsWith("SigIgn:", StringComparison.Ordinal))[7..].Trim();

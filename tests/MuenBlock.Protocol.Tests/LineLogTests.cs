@@ -75,7 +75,14 @@ public sealed unsafe partial class LineLogTests : IDisposable
         using (ILoggerFactory factory = LineLog.To(writer, LogLevel.Information))
         {
             reader.Dispose();
+            LogLine(factory.CreateLogger("test"), 1, "nobody reads this");
+
+            // A pipe takes more as soon as somebody reads it again.
+            using SafeFileHandle another = PosixFile.TryOpen($"/proc/self/fd/{PosixFile.Descriptor(writer)}", O_RDONLY | O_NONBLOCK, out _)!;
             LogLast(factory.CreateLogger("test"));
+            string[] lines = Read(another).Split('\n');
+            Assert.Equal("1", Lost().Match(lines[0]).Groups["count"].Value);
+            Assert.EndsWith(" info  the last", lines[1], StringComparison.Ordinal);
         }
     }
 

@@ -10,8 +10,8 @@ public sealed class SystemCallFilterTests
     private const uint X8664 = 0xc000_003e;
     private const uint Allow = 0x7fff_0000;
     private const uint KillProcess = 0x8000_0000;
-    private const uint Eperm = 0x0005_0001;
-    private const uint Enosys = 0x0005_0026;
+    private const uint FailsWithEperm = 0x0005_0001;
+    private const uint FailsWithEnosys = 0x0005_0026;
 
     private static readonly Instruction[] s_backend = SystemCallFilter.Build(SystemCallFilter.Serving);
     private static readonly Instruction[] s_blockServer = SystemCallFilter.Build([.. SystemCallFilter.Serving, .. SystemCallFilter.Administering]);
@@ -22,13 +22,13 @@ public sealed class SystemCallFilterTests
     [InlineData(7, Allow)] // poll, which each line of the log begins with
     [InlineData(1, Allow)] // write
     [InlineData(231, Allow)] // exit_group
-    [InlineData(257, Eperm)] // openat
-    [InlineData(425, Eperm)] // io_uring_setup
-    [InlineData(41, Eperm)] // socket
-    [InlineData(105, Eperm)] // setuid
-    [InlineData(317, Eperm)] // seccomp
-    [InlineData(9999, Eperm)]
-    [InlineData(435, Enosys)] // clone3
+    [InlineData(257, FailsWithEperm)] // openat
+    [InlineData(425, FailsWithEperm)] // io_uring_setup
+    [InlineData(41, FailsWithEperm)] // socket
+    [InlineData(105, FailsWithEperm)] // setuid
+    [InlineData(317, FailsWithEperm)] // seccomp
+    [InlineData(9999, FailsWithEperm)]
+    [InlineData(435, FailsWithEnosys)] // clone3
     [InlineData(59, KillProcess)] // execve
     [InlineData(322, KillProcess)] // execveat
     [InlineData(101, KillProcess)] // ptrace
@@ -38,10 +38,10 @@ public sealed class SystemCallFilterTests
 
     [Theory]
     [InlineData(9, 3, Allow)] // mmap: reading and writing
-    [InlineData(9, 5, Eperm)] // running
-    [InlineData(10, 7, Eperm)] // mprotect
+    [InlineData(9, 5, FailsWithEperm)] // running
+    [InlineData(10, 7, FailsWithEperm)] // mprotect
     [InlineData(10, 1, Allow)]
-    [InlineData(329, 4, Eperm)] // pkey_mprotect
+    [InlineData(329, 4, FailsWithEperm)] // pkey_mprotect
     public void No_memory_becomes_executable(uint call, uint protection, uint answer)
     {
         Assert.Equal(answer, Run(s_backend, call, third: protection));
@@ -56,11 +56,11 @@ public sealed class SystemCallFilterTests
     [Theory]
     [InlineData(0x2285, Allow)] // SG_IO
     [InlineData(0xc048_4e41, Allow)] // NVME_IOCTL_ADMIN_CMD
-    [InlineData(0x1277, Eperm)] // BLKDISCARD
+    [InlineData(0x1277, FailsWithEperm)] // BLKDISCARD
     public void A_backend_that_reads_SMART_data_may_send_the_commands_for_that(uint command, uint answer)
     {
         Assert.Equal(answer, Run(SystemCallFilter.Build(SystemCallFilter.Serving, readsSmart: true), 16, second: command));
-        Assert.Equal(Eperm, Run(s_backend, 16, second: command));
+        Assert.Equal(FailsWithEperm, Run(s_backend, 16, second: command));
     }
 
     [Fact]
@@ -69,7 +69,7 @@ public sealed class SystemCallFilterTests
     [Theory]
     [InlineData(257, Allow)] // openat
     [InlineData(217, Allow)] // getdents64
-    [InlineData(41, Eperm)] // socket
+    [InlineData(41, FailsWithEperm)] // socket
     [InlineData(59, KillProcess)] // execve
     public void A_server_of_block_devices_may_look_at_files_too(uint call, uint answer) => Assert.Equal(answer, Run(s_blockServer, call));
 

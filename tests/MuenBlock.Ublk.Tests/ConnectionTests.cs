@@ -27,18 +27,18 @@ public sealed class ConnectionTests : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Fact]
-    public void Regions_that_are_missing_are_waited_for_until_that_is_given_up() => IsGivenUp(() => Open(Never, TimeSpan.Zero));
+    public void Regions_that_are_missing_are_waited_for_until_that_is_given_up() => IsGivenUp(giveUp => Open(Never, TimeSpan.Zero, giveUp));
 
     [Fact]
     public void Another_client_that_is_about_to_end_is_waited_for_until_that_is_given_up()
     {
         MakeRegions();
-        using ConnectionRegions first = Open(0, TimeSpan.Zero);
-        IsGivenUp(() => Open(0, TimeSpan.MaxValue));
+        using ConnectionRegions first = Open(0, TimeSpan.Zero, static () => true);
+        IsGivenUp(giveUp => Open(0, TimeSpan.MaxValue, giveUp));
     }
 
     [Fact]
-    public void A_server_is_waited_for_until_that_is_given_up() => WithThread(thread => IsGivenUp(() => thread.Connect(Never, static () => true)));
+    public void A_server_is_waited_for_until_that_is_given_up() => WithThread(thread => IsGivenUp(giveUp => thread.Connect(Never, giveUp)));
 
     // Here the list of devices is wrong; else it may be memory that is missing, or a file that the ring does not take.
     [Fact]
@@ -133,15 +133,17 @@ public sealed class ConnectionTests : IDisposable
         return queue;
     }
 
-    private static void IsGivenUp(Action wait)
+    private static void IsGivenUp(Action<Func<bool>> wait)
     {
-        ProgramException failure = Assert.Throws<ProgramException>(wait);
+        int looks = 0;
+        ProgramException failure = Assert.Throws<ProgramException>(() => wait(() => ++looks == 3));
+        Assert.Equal(3, looks);
         Assert.Equal(ExitCode.Busy, failure.ExitCode);
         Assert.StartsWith("asked to end while ", failure.Message, StringComparison.Ordinal);
     }
 
-    private ConnectionRegions Open(long deadline, TimeSpan patience) =>
-        ConnectionRegions.Open(s_name, _directory, deadline, patience, new RegionFiles(NullLogger.Instance), static () => true);
+    private ConnectionRegions Open(long deadline, TimeSpan patience, Func<bool> giveUp) =>
+        ConnectionRegions.Open(s_name, _directory, deadline, patience, new RegionFiles(NullLogger.Instance), giveUp);
 
     private void MakeRegions()
     {
@@ -155,7 +157,7 @@ public sealed class ConnectionTests : IDisposable
     private void WithThread(Action<ConnectionThread> test)
     {
         MakeRegions();
-        using ConnectionRegions regions = Open(0, TimeSpan.Zero);
+        using ConnectionRegions regions = Open(0, TimeSpan.Zero, static () => true);
         var options = new ConnectionOptions(OffsetUnit.Sectors, WaitMode.Auto, TimeSpan.Zero, Patience.Endless);
         using var thread = new ConnectionThread(regions, options, joined: null, NullLogger.Instance, static () => { }) { Grows = true, KnowsDisks = false };
         thread.Begin();
