@@ -37,6 +37,28 @@ check "bench/measure leaves a machine's own RAM disks alone" cannot_run 'RAM dis
 check "bench/measure leaves a machine's own vDPA devices alone" cannot_run 'vDPA devices of its own' where_all_is '/dev /sys/class /sys/bus' /sys/bus/vdpa/devices/vd0 "$here/../../bench/measure"
 check "bench/measure leaves a machine's own VDUSE device alone" cannot_run 'a VDUSE device vd0 of its own' where_all_is '/dev /sys/class /sys/bus' /dev/vduse/vd0 "$here/../../bench/measure"
 check "bench/measure leaves a machine's own nbd devices alone" cannot_run 'nbd devices in use' where_all_is '/dev /sys/class /sys/bus /sys/block' /sys/block/nbd0/pid "$here/../../bench/measure"
+check 'bench/measure takes no option that it does not know' cannot_run 'unknown option --jobz' "$here/../../bench/measure" --rounds 1 --jobz read-4k-1
+check 'bench/measure takes no option without its value' cannot_run "'--jobs' is unknown or lacks its value" "$here/../../bench/measure" --jobs
+
+# A copy of bench/micro whose client fails as soon as the server runs, which would stay for a minute.
+ends_its_server() {
+    local i server
+    mkdir -p micro/{bench/peers,tools}
+    cp "$here/../../bench/micro" micro/bench/
+    printf '#!/bin/sh\necho %s\n' "$t/micro/tools" >micro/bench/peers/build
+    # shellcheck disable=SC2016 # for the scripts
+    printf '#!/bin/sh\nif [ "$1" = serve ]; then echo $$ >%s; exec sleep 60; fi\nuntil [ -s %s ]; do sleep 0.05; done\nexit 5\n' "$t/micro/server" "$t/micro/server" >micro/tools/twin-pair
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\nshift 2\nexec "$@"\n' >micro/tools/taskset
+    ln -s /bin/true micro/tools/dotnet
+    chmod 755 micro/bench/peers/build micro/tools/{twin-pair,taskset}
+    ! PATH=$t/micro/tools:$PATH timeout 30 micro/bench/micro --channel || return
+    server=$(<micro/server)
+    for ((i = 0; i < 100; i++)); do kill -0 "$server" 2>/dev/null || return 0; sleep 0.05; done
+    echo "process $server still runs"
+    return 1
+}
+check 'bench/micro that fails leaves no server behind' ends_its_server
 
 tests_nothing_of_an_earlier_build() {
     mkdir -p earlier/{bin,out,tests/guest}
