@@ -29,7 +29,7 @@ for program in muenblock-backend muenblock-ublk; do
     check "$program --help prints the verbs on standard output" prints '^Commands:' $program --help
 done
 check "muenblock-backend serve --help prints the options on standard output" prints '--create-regions' muenblock-backend serve --help
-for verb in add del list features; do
+for verb in add recover upgrade resize del list features; do
     check "muenblock-ublk $verb --help prints the usage on standard output" prints "^  muenblock-ublk $verb" muenblock-ublk $verb --help
 done
 # What is not given is as it was for the server before: only the time-out for the connection has a default.
