@@ -109,17 +109,20 @@ with_a_guest() {
 # boots STATUS BOOTS FAILED PASSED: what comes of three tests there.
 boots() {
     local status=0
-    dying/tests/guest/boot latest ext4_keeps_a_tree ext4_works_on_blocks partitions_of_a_gpt_appear >of-dying 2>&1 </dev/null || status=$?
-    cat of-dying
+    dying/tests/guest/boot latest ext4_keeps_a_tree ext4_works_on_blocks partitions_of_a_gpt_appear >of-dying 2>why-dying </dev/null || status=$?
+    cat of-dying why-dying
     [[ $status == "$1" && $(wc -l <dying/boots) == "$2" ]] || return
     [[ $(grep -c '^FAILED ' of-dying) == "$3" && $(grep -c '^ok ' of-dying) == "$4" ]]
 }
 # shellcheck disable=SC2016 # for the script
 runs_the_rest_in_another_boot() {
-    with_a_guest 'case $boots in 1) passes "$1"; dies "Kernel panic" ;; *) passes "$@" ;; esac'
+    with_a_guest 'case $boots in 1) passes "$1"; echo "guest: QEMU was ended" >&2; dies "Kernel panic" ;; *) passes "$@" ;; esac'
     boots 1 2 1 2
-    grep -q '^FAILED .* latest: ext4_works_on_blocks_of_4096_bytes$' of-dying && grep -q '^    Kernel panic$' of-dying
+    grep -q '^FAILED .* latest: ext4_works_on_blocks_of_4096_bytes$' of-dying
+    says_why
 }
+# says_why: on standard error, what ./guest said and what the kernel did.
+says_why() { grep -q '^    guest: QEMU was ended$' why-dying && grep -q '^    Kernel panic$' why-dying; }
 check 'a guest that dies fails the test in which it does, and those behind it run in another boot' runs_the_rest_in_another_boot
 # shellcheck disable=SC2016
 repeats_what_the_emulator_spoilt() {
@@ -133,7 +136,42 @@ gives_up() {
     boots 1 4 3 0
     with_a_guest 'exit 125'
     boots 1 1 3 0
-    with_a_guest 'passes "$@"; dies "Kernel panic"'
+    with_a_guest 'passes "$@"; echo "guest: QEMU was ended" >&2; dies "Kernel panic"'
     boots 126 1 0 3
+    says_why
 }
 check 'a guest that dies again and again, does not boot, or dies at its end fails its tests' gives_up
+
+# A copy of ./guest whose QEMU is the given script: it is told the file of the guest's console.
+with_a_qemu() {
+    rm -rf ending
+    mkdir -p ending/{tests,tools}
+    cp "$here/../../guest" ending/
+    cp -r "$here/../guest-image" ending/tests/
+    printf 'prepare() { :; }\nvirtiofsd() { echo "$here/tools/virtiofsd"; }\n' >ending/tests/guest-image/prepare.sh
+    printf '#!/usr/bin/env python3\nimport socket, sys, time\nend = socket.socket(socket.AF_UNIX)\nend.bind(sys.argv[1].split("=")[1])\ntime.sleep(60)\n' >ending/tools/virtiofsd
+    # shellcheck disable=SC2016 # for the script
+    { printf '#!/bin/bash\nfor argument; do [[ $argument != file:* ]] || console=${argument#file:}; done\n'
+        echo "$1"; } >ending/tools/qemu-system-x86_64
+    chmod 755 ending/tools/*
+}
+# ends STATUS FRAGMENT...: what ./guest says of such a QEMU.
+ends() {
+    local status=0 fragment
+    PATH=$t/ending/tools:$PATH ending/guest --accel tcg true >of-ending 2>&1 </dev/null || status=$?
+    cat of-ending
+    ((status == $1)) || { echo "ended with status $status"; return 1; }
+    for fragment in "${@:2}"; do grep -qxF -- "$fragment" of-ending || { echo "lacks '$fragment'"; return 1; }; done
+}
+# shellcheck disable=SC2016
+says_how_qemu_ended() {
+    with_a_qemu 'echo "no memory" >&2; seq 100 >"$console"; echo ready 0; kill -KILL $$'
+    ends 126 'no memory' 100 'guest: the guest stopped before the command had ended: QEMU was ended by SIGKILL'
+    with_a_qemu 'echo "Kernel panic" >"$console"; echo ready 0'
+    ends 126 "guest: the guest's kernel panicked before the command had ended: QEMU ended with status 0"
+    with_a_qemu ': >"$console"; echo ready 0; kill -SEGV $$'
+    ends 126 'guest: the guest stopped before the command had ended: QEMU was ended by SIGSEGV'
+    with_a_qemu 'echo "no such disk" >&2; exit 3'
+    ends 125 'no such disk' 'guest: the guest did not start: QEMU ended with status 3'
+}
+check './guest says how QEMU has ended, and what it and the kernel said last' says_how_qemu_ended
