@@ -65,7 +65,7 @@ events_wake_both_ends_on_muens_files_and_nobody_polls() {
 
 io_on_muens_files_goes_on_over_a_death_of_the_backend() {
     _muen request1 response1
-    _deaths_under_fio 1 KILL $RAM
+    deaths_under_fio 1 KILL $RAM
 }
 
 a_channel_without_an_event_is_polled_and_its_writer_says_that_there_is_none() {

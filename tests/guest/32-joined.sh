@@ -88,7 +88,7 @@ io_of_a_joined_device_goes_on_over_deaths_of_both_ends_and_an_upgrade() {
     # Without its record it has to be told all of its connections; and none of them is used for another device meanwhile.
     kill_client
     rm /run/muenblock/*.json
-    wait_for 20 eval '[[ $(state) == recoverable ]]'
+    wait_for 20 state_is recoverable
     refused 2 'it has 2 queues: name as many connections, one after another' muenblock-ublk recover 0 --conn $CONN --region-dir "$REGIONS"
     refused 6 'waits for a server: take it over' muenblock-ublk add "${client_arguments[@]}" --conn $CONN2
     prints $'/dev/ublkb0\n/dev/ublkb1' recover 0 --conn $CONN2,$CONN --region-dir "$REGIONS" --log-file "$CLIENT_LOG"

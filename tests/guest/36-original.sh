@@ -5,8 +5,8 @@
 
 readonly _ADA=$CONN:5155684453516f3d:5155684453516f3d
 
-# Python starts once a test, and what is killed is a child of it.
-# What no client can help: a server that executes once more what it finds in the channel.
+# --supervise child: what is killed is a child of Python, which starts once a test.
+# -replay: a server that executes once more what it finds in the channel is beyond any client's help.
 _ada_server() {    # ARG...
     start_python_server --conn $_ADA --ada=all,-replay --discard punch --supervise child "$@"
     python_server_serves
@@ -16,7 +16,6 @@ _end_ada_server() {
     wait $server || true
 }
 _copy_and_sync_half() { cp -a /usr/lib/x86_64-linux-gnu/perl-base/[A-L]* /mnt/fs/ && sync -f /mnt/fs; }
-_greeted() { (($(grep -c 'ready; ' "$CLIENT_LOG") >= $1)); }
 
 a_file_system_on_a_server_with_the_originals_habits_survives_a_death_of_it() {
     local server copy
@@ -39,7 +38,7 @@ a_file_system_on_a_server_with_the_originals_habits_survives_a_death_of_it() {
     touch enough
     wait $copy
     random_file /mnt/fs/large 4000000
-    wait_for 30 _greeted 2
+    wait_for 30 sessions_are 2
     (cd /mnt/fs && find . -type f -print0 | sort -z | xargs -0 md5sum) >before
     (($(wc -l <before) > 20)) || fail "a tree of only $(wc -l <before) files"
     umount /mnt/fs

@@ -2,35 +2,9 @@
 # Backends that die or end, and come back.
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
-_sessions() { (($(grep -c 'ready; ' "$CLIENT_LOG" || true) == $1)); }
-
-# fio runs over the deaths of several backends, however long they take; every byte is checked and no I/O fails.
-_deaths_under_fio() {    # COUNT SIGNAL DISK
-    local i replayed
-    start_backend --conn $CONN --device "$3:1"
-    add --conn $CONN
-    until_enough verify "${devices[0]}" deaths --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=64M \
-        --number_ios=3000 --verify_backlog=32 &
-    local load=$!
-    for ((i = 1; i <= $1; i++)); do
-        wait_for 60 has_in_flight 16
-        if [[ $2 == KILL ]]; then kill_backend; else stop_backend; fi
-        sleep 0.3
-        start_backend --conn $CONN --device "$3:1"
-        wait_for 60 _sessions $((i + 1))
-        sleep 0.5
-        kill -0 $load || fail "fio failed after death number $i"
-    done
-    touch enough
-    wait $load
-    replayed=$(sed -nE 's/.*; ([0-9]+) I\/Os were sent again/\1/p' "$CLIENT_LOG" | awk "{ sum += \$1 } END { print sum + 0 }")
-    ((replayed > 0)) || fail 'no I/O was in flight at any death: the test proves nothing'
-    not grep -E ' (error|fatal) ' "$CLIENT_LOG"
-}
-
-io_goes_on_without_an_error_over_5_deaths_of_the_backend() { _deaths_under_fio 5 KILL $RAM; }
-io_on_a_virtio_disk_goes_on_without_an_error_over_5_deaths_of_the_backend() { _deaths_under_fio 5 KILL $DISK; }
-io_goes_on_without_an_error_over_3_restarts_of_the_backend() { _deaths_under_fio 3 TERM $RAM; }
+io_goes_on_without_an_error_over_5_deaths_of_the_backend() { deaths_under_fio 5 KILL $RAM; }
+io_on_a_virtio_disk_goes_on_without_an_error_over_5_deaths_of_the_backend() { deaths_under_fio 5 KILL $DISK; }
+io_goes_on_without_an_error_over_3_restarts_of_the_backend() { deaths_under_fio 3 TERM $RAM; }
 
 # While there is no backend I/O waits: it neither fails nor completes.
 io_waits_while_there_is_no_backend() {
@@ -60,7 +34,7 @@ a_device_whose_backend_is_gone_can_be_deleted() {
 sigterm_lets_the_backend_finish_what_is_under_way() {
     local writer
     random_file payload 4096
-    _suspended_disk
+    suspended_disk
     add --conn $CONN
     dmsetup suspend --nolockfs held
     dd if=payload of="${devices[0]}" bs=4k oflag=direct status=none &

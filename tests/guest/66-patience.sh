@@ -6,7 +6,6 @@ readonly _TIMEOUT=3
 _fails() { ! "$@" 2>refusal && grep -q 'Input/output error' refusal; }
 _read_block() { dd if="${devices[0]}" of=/dev/null bs=4k count=1 iflag=direct status=none; }
 _write_block() { dd if="$1" of="${devices[0]}" bs=4k count=1 seek="$2" oflag=direct status=none; }
-_greetings() { (($(grep -c 'ready; ' "$CLIENT_LOG" || true) == $1)); }
 
 # I/O that waits for a backend fails after the time-out; what comes later fails at once.
 _loses_its_backend() {    # HOW-MANY-TIMES-BY-NOW
@@ -28,33 +27,28 @@ io_fails_after_the_time_out_when_the_backend_is_stopped_or_killed_and_succeeds_a
     kill -STOP "$backend"
     _loses_its_backend 1
     kill -CONT "$backend"
-    wait_for 20 _greetings 2
+    wait_for 20 sessions_are 2
     verify "${devices[0]}" stopped --rw=randrw --bs=4k --size=2M --iodepth=64
 
     kill_backend
     _loses_its_backend 2
     start_backend --conn $CONN --device $RAM:1
-    wait_for 20 _greetings 3
+    wait_for 20 sessions_are 3
     verify "${devices[0]}" killed --rw=randrw --bs=4k --size=2M --iodepth=64
-}
-
-_suspended_disk() {
-    dmsetup create held --table "0 65536 linear $RAM 0"
-    start_backend --conn $CONN --device /dev/mapper/held:1 --stall-warning 2
 }
 
 # The disk still has the first write, and takes what is in its slot when it goes on: that must be the first write's data.
 a_write_that_was_given_up_lands_with_its_own_data_and_before_any_other() {
     random_file first 4096
     random_file second 4096
-    _suspended_disk
+    suspended_disk
     add --conn $CONN --io-timeout $_TIMEOUT --depth 1
     _write_block second 0
     dmsetup suspend --nolockfs held
     _fails _write_block first 0
     _fails _write_block second 1
     dmsetup resume held
-    wait_for 20 _greetings 2
+    wait_for 20 sessions_are 2
     cmp -n 4096 first "${devices[0]}"
     _write_block second 0
     cmp -n 4096 second $RAM
@@ -65,7 +59,7 @@ a_write_that_was_given_up_lands_with_its_own_data_and_before_any_other() {
 io_that_takes_long_is_logged_by_both_ends_and_again_when_it_has_ended() {
     local writer log begun='Write of device 0 takes long: sector 24, 4096 bytes, tag [0-9]+, [0-9.]+ s so far; .*epoch [0-9a-f]+, requests written [0-9]+'
     random_file payload 4096
-    _suspended_disk
+    suspended_disk
     add --conn $CONN --stall-warning 2
     dmsetup suspend --nolockfs held
     _write_block payload 3 &

@@ -3,7 +3,6 @@
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
 _busy() { has_in_flight 8 "$@"; }    # [NAME]
-_is() { [[ $(state "${2-0}") == "$1" ]]; }
 
 # Writes and verifies until the file enough is there; a wrong byte or an error ends it at once.
 _load() {    # DEVICE
@@ -29,7 +28,7 @@ io_goes_on_without_an_error_over_4_deaths_of_the_client() {
         wait_for 60 _busy
         # Twice at the very moment of the death, when the kernel has not let go of the device yet.
         if ((i % 2)); then kill_client; else kill_client at-once; fi
-        ((i != 1)) || wait_for 20 _is recoverable
+        ((i != 1)) || wait_for 20 state_is recoverable
         prints /dev/ublkb0 recover 0
         _loaded $load "after death number $i"
     done
@@ -53,7 +52,7 @@ io_goes_on_without_an_error_over_deaths_of_both() {
     kill_client
     kill_backend
     refused 5 'no backend answered in time' timeout 60 muenblock-ublk recover 0 --connect-timeout 0.5
-    _is recoverable || fail 'a recovery that failed took the device along'
+    state_is recoverable || fail 'a recovery that failed took the device along'
     recover 0 >/dev/null &
     recovery=$!
     sleep 0.5
@@ -100,7 +99,7 @@ a_lost_or_damaged_record_costs_naming_the_connection_again() {
             tr a-z n-za-m </run/muenblock/ublkb1.json >half
             cp half /run/muenblock/ublkb1.json
         fi
-        wait_for 20 _is recoverable
+        wait_for 20 state_is recoverable
         muenblock-ublk list | grep -q 'its record is lost'
         refused 4 "name its connection again, 'muenblock-ublk recover 1 --conn" muenblock-ublk recover 1
         refused 2 'was added with another connection' muenblock-ublk recover 1 --conn $CONN2 --region-dir "$REGIONS"
@@ -154,7 +153,7 @@ a_smaller_disk_is_not_taken_over() {
     truncate -s 16M image
     start_backend --conn $CONN --device image:1
     refused 5 'is not taken over: device 0 of the backend has 16777216 bytes instead of 33554432' muenblock-ublk recover 0
-    _is recoverable
+    state_is recoverable
     stop_backend
     cp whole image
     start_backend --conn $CONN --device image:1
@@ -233,7 +232,7 @@ a_second_sigterm_leaves_the_device_and_recover_takes_it_over() {
     wait_for 20 grep -q 'ask within 10 s to leave them to another server' "$CLIENT_LOG"
     kill -TERM "$server"
     wait_for 20 gone "$server"
-    wait_for 20 _is recoverable
+    wait_for 20 state_is recoverable
     [[ -e /run/muenblock/ublkb0.json ]] || fail 'the record of a device that waits is gone'
     recover 0 9<&- >/dev/null
     _loaded $load 'after it was left'
@@ -245,7 +244,7 @@ a_second_sigterm_leaves_the_device_and_recover_takes_it_over() {
 # Nobody has the device open any more, and the disk keeps what was begun: the server does not wait for that for ever.
 sigterm_leaves_a_device_whose_io_does_not_end() {
     local user server
-    _suspended_disk
+    suspended_disk
     add --conn $CONN
     server=$(servers)
     dmsetup suspend --nolockfs held
@@ -257,7 +256,7 @@ sigterm_leaves_a_device_whose_io_does_not_end() {
     kill -TERM "$server"
     wait_for 30 gone "$server"
     grep -q 'asked to end, but I/O that is under way does not end' "$CLIENT_LOG"
-    wait_for 20 _is recoverable
+    wait_for 20 state_is recoverable
     dmsetup resume held
     recover 0 >/dev/null
     verify /dev/ublkb0 left --rw=randrw --bs=4k --size=1M
@@ -293,7 +292,7 @@ del_force_removes_what_waits_or_is_stuck() {
     add --conn $CONN
     # It waits for a server, and somebody waits for it.
     kill_client
-    wait_for 20 _is recoverable
+    wait_for 20 state_is recoverable
     dd if=/dev/zero of=/dev/ublkb0 bs=4k count=1 oflag=direct status=none 2>dd.err &
     user=$!
     wait_for 20 pgrep -x dd

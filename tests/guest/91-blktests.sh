@@ -2,8 +2,6 @@
 # The cases of blktests' ublk group, written anew: what those who test the driver expect a server to survive.
 # shellcheck disable=SC2317,SC2154,SC2086 # variables of lib.sh; the constants among them hold no spaces
 
-_waits_for_a_server() { [[ $(state 0) == recoverable ]]; }
-
 # A device that is read and written until it is gone.
 _add_in_use() {
     add --conn $CONN
@@ -27,7 +25,7 @@ _ublk_001_a_device_in_use_is_deleted() {
 _ublk_002_it_is_deleted_after_its_server_has_died() {
     _add_in_use
     kill_client
-    wait_for 20 _waits_for_a_server
+    wait_for 20 state_is recoverable
     _is_deleted_by_force
 }
 
@@ -57,7 +55,7 @@ _recovered_under_fio() {    # HOW-OFTEN
         wait_for 60 has_in_flight 1
         server=$(servers)
         kill_client
-        wait_for 20 _waits_for_a_server
+        wait_for 20 state_is recoverable
         prints /dev/ublkb0 recover 0
         equal live "$(state 0)" 'the state'
         [[ $(servers) != "$server" ]] || fail 'the serving process is the same'

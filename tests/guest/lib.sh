@@ -126,6 +126,12 @@ killed_backend_ends() {    # without a notice of the shell
     backends=("${backends[@]/#$backend/}")
 }
 
+# suspended_disk: a backend for a disk named held, which holds I/O back after "dmsetup suspend --nolockfs held". The test removes it at its end.
+suspended_disk() {
+    dmsetup create held --table "0 65536 linear $RAM 0"
+    start_backend --conn "$CONN" --device /dev/mapper/held:1 --stall-warning 2
+}
+
 # start_python_server ARG...: the Python peer's, whose log is $SERVER_LOG; sets server. Under emulation Python takes seconds to start, also
 # without what a wrapper of it and its site would bring.
 start_python_server() {
@@ -156,7 +162,10 @@ kill_client() {    # without a notice of the shell
     kill -KILL "$pid"
     [[ ${1-} == at-once ]] || wait_for 20 gone "$pid"
 }
-state() { muenblock-ublk list --json | jq -r ".devices[] | select(.id == ${1-0}) | .state"; }
+state() { muenblock-ublk list --json | jq -r ".devices[] | select(.id == ${1-0}) | .state"; }    # [ID]
+state_is() { [[ $(state "${2-0}") == "$1" ]]; }    # STATE [ID]
+# sessions_are NUMBER: of all servers that the client has met, one after the other.
+sessions_are() { (($(grep -c 'ready; ' "$CLIENT_LOG" || true) == $1)); }
 
 # queue DEVICE FILE: a value of a device's request queue.
 queue() { cat "/sys/block/${1##*/}/queue/$2"; }
@@ -177,6 +186,30 @@ in_flight() { awk '{ print $1 + $2 }' "/sys/block/${1:-ublkb0}/inflight"; }    #
 has_in_flight() { (($(in_flight "${2-}") >= $1)); }    # NUMBER [NAME]
 # hold_up PID: the server of ublkb0, until that has I/O under way, which whoever is killed next leaves behind.
 hold_up() { kill -STOP "$1"; wait_for 30 has_in_flight 1; }
+
+# deaths_under_fio COUNT KILL|TERM DISK: fio runs over the deaths of several backends, however long they take; every byte is checked and no I/O fails.
+deaths_under_fio() {
+    local i load replayed
+    start_backend --conn "$CONN" --device "$3:1"
+    add --conn "$CONN"
+    until_enough verify "${devices[0]}" deaths --rw=randrw --bssplit=4k/60:64k/30:512/10 --iodepth=32 --serialize_overlap=1 --size=64M \
+        --number_ios=3000 --verify_backlog=32 &
+    load=$!
+    for ((i = 1; i <= $1; i++)); do
+        wait_for 60 has_in_flight 16
+        if [[ $2 == KILL ]]; then kill_backend; else stop_backend; fi
+        sleep 0.3
+        start_backend --conn "$CONN" --device "$3:1"
+        wait_for 60 sessions_are $((i + 1))
+        sleep 0.5
+        kill -0 "$load" || fail "fio failed after death number $i"
+    done
+    touch enough
+    wait "$load"
+    replayed=$(sed -nE 's/.*; ([0-9]+) I\/Os were sent again/\1/p' "$CLIENT_LOG" | awk '{ sum += $1 } END { print sum + 0 }')
+    ((replayed > 0)) || fail 'no I/O was in flight at any death: the test proves nothing'
+    not grep -E ' (error|fatal) ' "$CLIENT_LOG"
+}
 
 # --- the end ---------------------------------------------------------------------------------------------------
 # What a test does last: ends the devices and the backends as a user would.
