@@ -46,12 +46,13 @@ internal sealed unsafe class ControlThread
     /// <summary>Starts the thread.</summary>
     /// <param name="openRing">Makes its ring; called on the thread.</param>
     /// <param name="late">Told of a stuck command that ends after all: the command, the device, the result.</param>
+    /// <exception cref="ProgramException">The thread cannot be started.</exception>
     public ControlThread(Func<IControlRing> openRing, Action<uint, uint, int> late)
     {
         _openRing = openRing;
         _late = late;
         _data = (byte*)NativeMemory.AllocZeroed(MostData);
-        new Thread(Serve) { Name = "control", IsBackground = true }.Start();
+        Threads.Start(new Thread(Serve) { Name = "control", IsBackground = true });
     }
 
     private enum Phase

@@ -83,7 +83,8 @@ internal sealed partial class ConnectionThread : IDisposable
     public required bool KnowsDisks { get; init; }
 
     /// <summary>Starts the thread, which greets the server.</summary>
-    public void Begin() => _thread.Start();
+    /// <exception cref="ProgramException">It cannot be started.</exception>
+    public void Begin() => Threads.Start(_thread);
 
     /// <summary>Waits until the server has told what it has.</summary>
     /// <param name="deadline">Until when, in <see cref="Environment.TickCount64"/>'s milliseconds.</param>
