@@ -35,16 +35,26 @@ public sealed partial class CpuChoice
     /// <exception cref="ProgramException">It is none of these, or names a CPU that this process may not run on.</exception>
     public static CpuChoice Parse(string text, bool hasQueues, IReadOnlySet<int>? allowed = null)
     {
-        ArgumentNullException.ThrowIfNull(text);
-        if (text == "none") return Any;
-        if (text == "auto")
-            return hasQueues ? new CpuChoice(followsQueues: true, []) : throw Refuse(text, "a backend has no hardware queues to follow: list CPUs");
-        int[] list = [.. text.Split(',').SelectMany(part => ParseRange(text, part, hasQueues))];
-        foreach (IGrouping<int, int> same in list.GroupBy(cpu => cpu).Where(group => group.Count() > 1)) throw Refuse(text, $"CPU {same.Key} is named twice");
+        CpuChoice choice = ParseAny(text, hasQueues);
+        if (choice._list.Length == 0) return choice;
         allowed ??= Allowed();
-        foreach (int cpu in list.Where(cpu => !allowed.Contains(cpu)))
+        foreach (int cpu in choice._list.Where(cpu => !allowed.Contains(cpu)))
             throw Refuse(text, $"CPU {cpu} is not there, is offline, or is not for this process; {Describe(allowed)} can be named");
-        return new CpuChoice(followsQueues: false, list);
+        return choice;
+    }
+
+    /// <summary>Reads the choice of another process. Of a list, what this one may use as well is its own; if that is nothing, it runs on any.</summary>
+    /// <param name="text">The text, as <see cref="Parse"/> takes it where there are hardware queues.</param>
+    /// <param name="lost">The CPUs that this process may not run on.</param>
+    /// <param name="allowed">The CPUs that this process may run on; null to ask the kernel.</param>
+    /// <returns>The choice.</returns>
+    /// <exception cref="ProgramException">It is none.</exception>
+    public static CpuChoice Inherit(string text, out IReadOnlyList<int> lost, IReadOnlySet<int>? allowed = null)
+    {
+        CpuChoice choice = ParseAny(text, hasQueues: true);
+        allowed ??= Allowed();
+        lost = [.. choice._list.Where(cpu => !allowed.Contains(cpu))];
+        return new CpuChoice(choice.FollowsQueues, [.. choice._list.Except(lost)]);
     }
 
     /// <summary>
@@ -101,6 +111,17 @@ public sealed partial class CpuChoice
         }
 
         return string.Join(',', parts);
+    }
+
+    private static CpuChoice ParseAny(string text, bool hasQueues)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        if (text == "none") return Any;
+        if (text == "auto")
+            return hasQueues ? new CpuChoice(followsQueues: true, []) : throw Refuse(text, "a backend has no hardware queues to follow: list CPUs");
+        int[] list = [.. text.Split(',').SelectMany(part => ParseRange(text, part, hasQueues))];
+        foreach (IGrouping<int, int> same in list.GroupBy(cpu => cpu).Where(group => group.Count() > 1)) throw Refuse(text, $"CPU {same.Key} is named twice");
+        return new CpuChoice(followsQueues: false, list);
     }
 
     private static IEnumerable<int> ParseRange(string text, string part, bool hasQueues)

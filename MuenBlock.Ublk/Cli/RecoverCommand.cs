@@ -149,6 +149,12 @@ internal static class RecoverCommand
     {
         WaitingConnection waiting = Waiting(plan => plan.Of(id, given, directory));
         var serving = ServingArguments.ReadSuccessor(parsed, waiting.Record);
+        if (serving.LostCpus.Count > 0)
+        {
+            Console.Error.WriteLine(
+                $"{CommandLine.Program}: of the CPUs of the server before (--cpus) this process may not use {CpuChoice.Describe(serving.LostCpus)}: going on with {(serving.Cpus.IsAny ? "any" : $"{serving.Cpus}")}");
+        }
+
         ServerOptions[] options =
         [
             new ServerOptions

@@ -35,6 +35,9 @@ internal sealed class ServingArguments
     /// <summary>On which CPUs the connections' threads run.</summary>
     public required CpuChoice Cpus { get; init; }
 
+    /// <summary>CPUs that a predecessor was told, and that this process may not use.</summary>
+    public required IReadOnlyList<int> LostCpus { get; init; }
+
     /// <summary>How long I/O may take.</summary>
     public required Patience Patience { get; init; }
 
@@ -94,12 +97,16 @@ internal sealed class ServingArguments
             .Where(pair => pair.First != options.Cpus && (pair.First != options.IoTimeout || ioTimeout is not null))
             .SelectMany(pair => IsGiven(parsed, pair.First) ? Tokens(parsed, pair.First) : Tokens(before, pair.Second));
 
+        // A wrong list is refused where somebody can put it right. What was recorded must not keep devices waiting.
+        IReadOnlyList<int> lost = [];
+        CpuChoice cpus = IsGiven(parsed, options.Cpus) ? CpuChoice.Parse(Value(of => of.Cpus), hasQueues: true) : CpuChoice.Inherit(Value(of => of.Cpus), out lost);
         return new ServingArguments([.. recorded])
         {
             EventDirectory = CommonOptions.ParseEventDirectory(parsed.GetValue(options.EventDirectory) ?? (Directory.Exists(record?.EventDirectory) ? record.EventDirectory : null)),
             Wait = CommonOptions.ParseWait(Value(of => of.Wait)),
             Spin = CommonOptions.ParseSpin(Value(of => of.Spin)),
-            Cpus = CpuChoice.Parse(Value(of => of.Cpus), hasQueues: true),
+            Cpus = cpus,
+            LostCpus = lost,
             Patience = ParsePatience(ioTimeout, Value(of => of.StallWarning)),
             Sandbox = CommonOptions.ParseSandbox(Value(of => of.Sandbox)),
             LogLevel = CommonOptions.ParseLogLevel(Value(of => of.LogLevel)),

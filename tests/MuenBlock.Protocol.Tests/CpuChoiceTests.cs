@@ -70,6 +70,18 @@ public sealed class CpuChoiceTests
         Assert.EndsWith(offered, failure.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("6,4,2-3,5", "6,2,3", "4-5")]
+    [InlineData("4-5", "none", "4-5")]
+    [InlineData("0,2", "0,2", "")]
+    [InlineData("none", "none", "")]
+    [InlineData("auto", "auto", "")]
+    public void Of_another_processs_choice_what_is_allowed_is_kept(string text, string kept, string lost)
+    {
+        Assert.Equal(kept, $"{CpuChoice.Inherit(text, out IReadOnlyList<int> left, s_allowed)}");
+        Assert.Equal(lost, CpuChoice.Describe(left));
+    }
+
     [Fact]
     public void None_is_any_CPU_and_auto_follows_the_queues()
     {

@@ -53,6 +53,19 @@ public sealed class ServingArgumentsTests
     }
 
     [Fact]
+    public void CPUs_that_a_predecessor_had_and_a_successor_may_not_use_are_left_out_and_told_of()
+    {
+        const int none = 8191;
+        ServingArguments some = Recover($"--cpus {none},{s_cpus[0]}");
+        Assert.Equal(($"{s_cpus[0]}", none), ($"{some.Cpus}", Assert.Single(some.LostCpus)));
+        ServingArguments any = Recover($"--cpus {none}");
+        Assert.True(any.Cpus.IsAny);
+        Assert.Equal([none], any.LostCpus);
+        Assert.Empty(Recover($"--cpus {none}", "--cpus none").LostCpus);
+        Assert.Equal(ExitCode.Usage, Assert.Throws<ProgramException>(() => Recover(string.Empty, $"--cpus {none}")).ExitCode);
+    }
+
+    [Fact]
     public void A_successor_keeps_the_time_out_unless_it_is_told_to_wait_for_ever()
     {
         const string before = "--io-timeout 5";
