@@ -74,14 +74,36 @@ internal static partial class BackgroundServer
     /// <param name="errors">Gets a line if it ends without having said why.</param>
     public static ExitCode Await(Process server, TextWriter output, TextWriter errors)
     {
+        string? unsaid = null;
         while (server.StandardOutput.ReadLine() is { } line)
         {
-            if (string.Equals(line, ReadyLine, StringComparison.Ordinal)) return ExitCode.Success;
-            output.WriteLine(line);
+            if (!string.Equals(line, ReadyLine, StringComparison.Ordinal))
+            {
+                unsaid ??= Print(line, output);
+                continue;
+            }
+
+            if (unsaid is null) return ExitCode.Success;
+            errors.WriteLine($"{CommandLine.Program}: process {server.Id} serves the devices, but their paths cannot be printed ({unsaid}): 'muenblock-ublk list' shows them");
+            return ExitCode.Resource;
         }
 
         server.WaitForExit();
         return CodeOf(server.ExitCode, server.Id, errors);
+    }
+
+    /// <summary>Prints a line; returns why it could not. The server needs its reader all the same.</summary>
+    private static string? Print(string line, TextWriter output)
+    {
+        try
+        {
+            output.WriteLine(line);
+            return null;
+        }
+        catch (IOException failure)
+        {
+            return failure.Message;
+        }
     }
 
     /// <summary>What the end of a server means whose devices could not be used yet. One that found out by itself has said why; one that was ended has not.</summary>
@@ -129,13 +151,27 @@ internal static partial class BackgroundServer
             });
             return code;
         }
+        catch (ProgramException failure) when (!ready && failure.ExitCode == ExitCode.Kernel)
+        {
+            code = failure.ExitCode;
+            throw new ProgramException(code, $"{failure.Message}; this process's log: {path}", failure);
+        }
         finally
         {
-            // A log is worth keeping if the server failed after its caller had gone, before which the caller is told; and for a successor.
-            bool done = ready ? code == ExitCode.Success && !server.HasLeft : logFile is null;
-            if (done) ServerLogs.DeleteUnused(path);
+            if (!IsWorthKeeping(code, ready, server.HasLeft, isNew: logFile is null)) ServerLogs.DeleteUnused(path);
         }
     }
+
+    /// <summary>
+    /// Whether a log is worth keeping: for a successor, or if the server failed after its caller had gone, before which the caller is told. What it saw while it
+    /// waited for the kernel in vain is in the log alone.
+    /// </summary>
+    /// <param name="code">How the server has ended.</param>
+    /// <param name="ready">Whether its devices could be used.</param>
+    /// <param name="hasLeft">Whether devices were left to another one.</param>
+    /// <param name="isNew">Whether the log is its own, and neither continued nor named.</param>
+    internal static bool IsWorthKeeping(ExitCode code, bool ready, bool hasLeft, bool isNew) =>
+        ready ? code != ExitCode.Success || hasLeft : code == ExitCode.Kernel || !isNew;
 
     /// <summary>Whether what is written to a file is still read by somebody; also if it is no pipe.</summary>
     /// <param name="descriptor">The file.</param>

@@ -51,6 +51,17 @@ public sealed class CommandLineTests
     }
 
     [Theory]
+    [InlineData(ExitCode.Kernel, false, false, true, true)] // the message names it
+    [InlineData(ExitCode.Peer, false, false, true, false)]
+    [InlineData(ExitCode.Peer, false, true, false, true)]
+    [InlineData(ExitCode.Success, true, false, true, false)]
+    [InlineData(ExitCode.Success, true, false, false, false)]
+    [InlineData(ExitCode.Success, true, true, true, true)]
+    [InlineData(ExitCode.Internal, true, false, true, true)]
+    public void A_log_is_kept_for_a_successor_and_where_it_says_what_nobody_was_told(ExitCode code, bool ready, bool hasLeft, bool isNew, bool kept) =>
+        Assert.Equal(kept, BackgroundServer.IsWorthKeeping(code, ready, hasLeft, isNew));
+
+    [Theory]
     [InlineData("--help", "features")]
     [InlineData("del --help", "--all")]
     [InlineData("recover --help", "--region-dir")]

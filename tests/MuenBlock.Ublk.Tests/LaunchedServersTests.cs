@@ -45,6 +45,18 @@ public sealed partial class LaunchedServersTests : IDisposable
     }
 
     [Fact]
+    public void One_whose_paths_cannot_be_printed_serves_and_so_do_the_others()
+    {
+        using var full = new FullWriter();
+        var servers = new LaunchedServers(Start, full, _errors);
+        foreach (int id in new[] { 0, 1 }) servers.Start([$"echo /dev/ublkb{id}; echo ready"]);
+        Assert.Equal(ExitCode.Resource, servers.Await());
+        string[] lines = _errors.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(2, lines.Length);
+        Assert.All(lines, line => Assert.Matches("^muenblock-ublk: process [0-9]+ serves the devices, but their paths cannot be printed \\(no space\\): 'muenblock-ublk list' shows them$", line));
+    }
+
+    [Fact]
     public void An_upgrade_that_is_interrupted_has_started_them_before_it_ends()
     {
         const int sigterm = 15; // asm/signal.h
@@ -58,6 +70,11 @@ public sealed partial class LaunchedServersTests : IDisposable
 
     [LibraryImport("libc", EntryPoint = "kill")]
     private static partial int Kill(int process, int signal);
+
+    private sealed class FullWriter : StringWriter
+    {
+        public override void WriteLine(string? value) => throw new IOException("no space");
+    }
 
     private Process Start(IReadOnlyList<string> arguments) => arguments.Count == 0
         ? throw new ProgramException(ExitCode.Environment, "cannot be started")
