@@ -75,12 +75,12 @@ internal static class AddCommand
         var serving = ServingArguments.Read(parsed);
         IReadOnlyList<ServerOptions> options = Read(parsed, serving);
         bool recovers = parsed.GetValue(s_recover);
-        if (serving.Foreground) return ForegroundServer.RunHere(() => Prepare(options, recovers), serving);
-        return BackgroundServer.IsWanted ? BackgroundServer.Serve(() => Prepare(options, recovers), serving, serving.LogFile) : BackgroundServer.Launch(arguments);
+        if (serving.Foreground) return ForegroundServer.RunHere(giveUp => Prepare(options, recovers, giveUp), serving);
+        return BackgroundServer.IsWanted ? BackgroundServer.Serve(() => Prepare(options, recovers, static () => false), serving, serving.LogFile) : BackgroundServer.Launch(arguments);
     }
 
-    private static IReadOnlyList<ServerOptions> Prepare(IReadOnlyList<ServerOptions> options, bool recovers) =>
-        recovers ? RecoverCommand.Waiting(plan => (ServerOptions[])[.. options.Select(connection => OrWaiting(connection, plan))]) : options;
+    private static IReadOnlyList<ServerOptions> Prepare(IReadOnlyList<ServerOptions> options, bool recovers, Func<bool> giveUp) =>
+        recovers ? RecoverCommand.Waiting(giveUp, plan => (ServerOptions[])[.. options.Select(connection => OrWaiting(connection, plan))]) : options;
 
     private static ServerOptions OrWaiting(ServerOptions options, RecoveryPlan plan) =>
         plan.Of(options.Connections, options.RegionDirectory) is { } waiting

@@ -34,13 +34,13 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     public bool HasLeft { get; private set; }
 
     /// <summary>Serves in this process, in its terminal.</summary>
-    /// <param name="prepare">Finds out what to serve.</param>
+    /// <param name="prepare">Finds out what to serve, unless it is to wait no longer.</param>
     /// <param name="serving">How to serve.</param>
-    public static ExitCode RunHere(Func<IReadOnlyList<ServerOptions>> prepare, ServingArguments serving)
+    public static ExitCode RunHere(Func<Func<bool>, IReadOnlyList<ServerOptions>> prepare, ServingArguments serving)
     {
         using ILoggerFactory factory = LineLog.ToStandardError(serving.LogLevel);
         using var signals = new TerminationSignals();
-        return new ForegroundServer(prepare(), factory.CreateLogger("serve"), logFile: null, serving.Sandbox).Run(signals, () => signals.Received, static () => { });
+        return new ForegroundServer(prepare(() => signals.Received), factory.CreateLogger("serve"), logFile: null, serving.Sandbox).Run(signals, () => signals.Received, static () => { });
     }
 
     /// <summary>

@@ -40,54 +40,86 @@ internal static class RecoverCommand
     }
 
     /// <summary>Looks for devices that wait.</summary>
+    /// <param name="giveUp">Whether to wait no longer for what shows only after a while; asked again and again.</param>
     /// <param name="look">What to look for.</param>
-    internal static T Waiting<T>(Func<RecoveryPlan, T> look)
+    internal static T Waiting<T>(Func<bool> giveUp, Func<RecoveryPlan, T> look)
     {
         using ILoggerFactory logs = LineLog.ToStandardError(LogLevel.Warning);
         using ControlPlane control = ControlPlane.Open(logs.CreateLogger(Verb));
-        return look(new RecoveryPlan(control, RemovalMachine.This));
+        return look(new RecoveryPlan(control, RemovalMachine.This, giveUp));
     }
 
     /// <summary>The command line of the process that takes over a connection.</summary>
     /// <param name="id">One of its devices.</param>
-    /// <param name="connection">The connection.</param>
+    /// <param name="connections">The connection, or joined ones.</param>
+    /// <param name="regionDirectory">Where their regions are.</param>
     /// <param name="parsed">A command line that has the options of a successor.</param>
-    internal static IReadOnlyList<string> Arguments(int id, WaitingConnection connection, ParseResult parsed) =>
-        [Verb, $"{id}", "--conn", connection.Connections.ToString(), "--region-dir", connection.RegionDirectory, .. OtherDiskGiven(parsed), .. ServingArguments.Given(parsed)];
+    internal static IReadOnlyList<string> Arguments(int id, QueueConnections connections, string regionDirectory, ParseResult parsed) =>
+        [Verb, $"{id}", "--conn", connections.ToString(), "--region-dir", regionDirectory, .. OtherDiskGiven(parsed), .. ServingArguments.Given(parsed)];
 
     private static string[] OtherDiskGiven(ParseResult parsed) => parsed.GetValue(OtherDisk) ? [OtherDisk.Name] : [];
 
-    /// <summary>Takes over connections one after the other. One that cannot be taken over does not keep the others from being.</summary>
+    /// <summary>Finds the connections of devices, each once. One that is not found does not keep the others from being.</summary>
     /// <param name="ids">The devices.</param>
     /// <param name="find">Finds a device's connection.</param>
-    /// <param name="serve">Takes over a connection.</param>
-    /// <param name="errors">Gets a line for each failure but the last, which is thrown.</param>
-    internal static ExitCode Recover(IEnumerable<int> ids, Func<int, WaitingConnection> find, Func<int, WaitingConnection, ExitCode> serve, TextWriter errors)
+    /// <param name="errors">Gets a line for each failure but the last.</param>
+    /// <param name="last">The last failure; null without one.</param>
+    internal static List<FoundConnection> Find(IEnumerable<int> ids, Func<int, FoundConnection> find, TextWriter errors, out ProgramException? last)
     {
-        var done = new HashSet<int>();
-        var code = ExitCode.Success;
-        ProgramException? failure = null;
+        List<FoundConnection> found = [];
+        var fingerprints = new HashSet<uint>();
+        last = null;
         foreach (int id in ids)
         {
-            if (done.Contains(id)) continue;
             try
             {
-                WaitingConnection connection = find(id);
-                done.UnionWith(connection.Devices.Select(info => (int)info.DeviceId));
-                ExitCode ended = serve(id, connection);
-                if (ended != ExitCode.Success) code = ended;
+                FoundConnection connection = find(id);
+                if (fingerprints.Add(Ownership.Fingerprint(connection.Connections, connection.RegionDirectory))) found.Add(connection);
             }
-            catch (ProgramException e)
+            catch (ProgramException failure)
             {
-                if (failure is not null) errors.WriteLine($"{CommandLine.Program}: {failure.Message}");
-                failure = e;
+                if (last is not null) Say(last, errors);
+                last = failure;
             }
         }
 
-        return failure is null ? code : throw failure;
+        return found;
     }
 
+    private static void Say(ProgramException failure, TextWriter errors) => errors.WriteLine($"{CommandLine.Program}: {failure.Message}");
+
     private static ExitCode Recover(ParseResult parsed)
+    {
+        Targets targets = ReadTargets(parsed);
+        bool foreground = ServingArguments.ReadSuccessor(parsed, record: null).Foreground;
+        if (BackgroundServer.IsWanted)
+        {
+            // Devices wait for this process, also if whoever started it is interrupted while it looks for them.
+            BackgroundServer.LeaveSession();
+            return Serve(parsed, targets.Ids[0], targets.Given, targets.RegionDirectory);
+        }
+
+        if (targets.All && DeviceDirectory.Ids().Count == 0) return ExitCode.Success;
+        ProgramException? last = null;
+        List<FoundConnection> found = Waiting(
+            static () => false,
+            plan => Find(targets.All ? plan.Candidates() : targets.Ids, id => plan.Find(id, targets.Given, targets.RegionDirectory), Console.Error, out last));
+        if (foreground && found.Count > 1)
+            throw new ProgramException(ExitCode.Usage, $"--foreground takes over one connection at a time, and {found.Count} wait: name a device instead of --all");
+        if (foreground && found.Count == 1)
+        {
+            // It serves for days, and ends well or not, whatever became of the others that were named.
+            if (last is not null) Say(last, Console.Error);
+            return Serve(parsed, found[0].Id, found[0].Connections.Members, found[0].RegionDirectory);
+        }
+
+        var servers = new LaunchedServers();
+        foreach (FoundConnection connection in found) servers.Start(Arguments(connection.Id, connection.Connections, connection.RegionDirectory, parsed));
+        ExitCode code = servers.Await();
+        return last is null ? code : throw last;
+    }
+
+    private static Targets ReadTargets(ParseResult parsed)
     {
         string[] names = parsed.GetValue(s_ids) ?? [];
         bool all = parsed.GetValue(s_all);
@@ -96,58 +128,13 @@ internal static class RecoverCommand
         ConnectionString[] given = [.. (parsed.GetValue(s_connections) ?? []).SelectMany(ConnectionString.ParseList)];
         string? directory = parsed.GetValue(s_regionDirectory);
         if (directory is { Length: 0 }) throw new ProgramException(ExitCode.Usage, "--region-dir is empty: name a directory");
-        var serving = ServingArguments.ReadSuccessor(parsed, record: null);
-        if (BackgroundServer.IsWanted)
-        {
-            // Devices wait for this process, also if whoever started it is interrupted while it looks for them.
-            BackgroundServer.LeaveSession();
-            return Serve(parsed, ids[0], given, directory);
-        }
-
-        if (all && DeviceDirectory.Ids().Count == 0) return ExitCode.Success;
-
-        List<(int Id, WaitingConnection Connection)> found = [];
-        ProgramException? failure = null;
-        try
-        {
-            Waiting(plan =>
-            {
-                if (all) ids = [.. plan.Candidates()];
-                return Recover(ids, id => plan.Of(id, given, directory), (id, connection) => Note(id, connection), Console.Error);
-            });
-        }
-        catch (ProgramException e)
-        {
-            failure = e;
-        }
-
-        var code = ExitCode.Success;
-        if (serving.Foreground && found.Count > 1)
-            throw new ProgramException(ExitCode.Usage, $"--foreground takes over one connection at a time, and {found.Count} wait: name a device instead of --all");
-        if (serving.Foreground)
-        {
-            foreach ((int id, WaitingConnection connection) in found) code = Serve(parsed, id, connection.Connections.Members, connection.RegionDirectory);
-        }
-        else
-        {
-            var servers = new LaunchedServers();
-            foreach ((int id, WaitingConnection connection) in found) servers.Start(Arguments(id, connection, parsed));
-            code = servers.Await();
-        }
-
-        return failure is null ? code : throw failure;
-
-        ExitCode Note(int id, WaitingConnection connection)
-        {
-            found.Add((id, connection));
-            return ExitCode.Success;
-        }
+        return new Targets(all, ids, given, directory);
     }
 
     /// <summary>Is the server of a connection.</summary>
     private static ExitCode Serve(ParseResult parsed, int id, IReadOnlyList<ConnectionString> given, string? directory)
     {
-        WaitingConnection waiting = Waiting(plan => plan.Of(id, given, directory));
+        WaitingConnection waiting = Waiting(static () => false, plan => plan.Of(id, given, directory));
         var serving = ServingArguments.ReadSuccessor(parsed, waiting.Record);
         if (serving.LostCpus.Count > 0)
         {
@@ -169,7 +156,7 @@ internal static class RecoverCommand
             },
         ];
         return serving.Foreground
-            ? ForegroundServer.RunHere(() => options, serving)
+            ? ForegroundServer.RunHere(_ => options, serving)
             : BackgroundServer.Serve(() => options, serving, serving.LogFile ?? waiting.Record?.LogFile);
     }
 
@@ -187,4 +174,11 @@ internal static class RecoverCommand
         option.Description = "The connection that the devices were added with, where their records are lost; of a joined device all of them, one after another. May repeat, or hold several separated by commas.";
         return option;
     }
+
+    /// <summary>What is to be taken over.</summary>
+    /// <param name="All">All that waits.</param>
+    /// <param name="Ids">Else these devices.</param>
+    /// <param name="Given">Connections that were named.</param>
+    /// <param name="RegionDirectory">The region directory that was named, or null.</param>
+    private sealed record Targets(bool All, IReadOnlyList<int> Ids, IReadOnlyList<ConnectionString> Given, string? RegionDirectory);
 }

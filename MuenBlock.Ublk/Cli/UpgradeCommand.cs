@@ -41,7 +41,7 @@ internal static class UpgradeCommand
         try
         {
             var servers = new LaunchedServers();
-            foreach ((int first, WaitingConnection connection) in released) servers.Start(RecoverCommand.Arguments(first, connection, parsed));
+            foreach ((int first, WaitingConnection connection) in released) servers.Start(RecoverCommand.Arguments(first, connection.Connections, connection.RegionDirectory, parsed));
             code = Await(servers, signals, Console.Error);
         }
         finally

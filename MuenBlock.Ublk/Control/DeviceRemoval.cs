@@ -43,8 +43,8 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         // One that was stopped bears no process's number. To stop what is being made would make that fail, or do nothing.
         if (!force && info.State == DeviceState.Dead && server is { } adding && machine.HasServer(id) && !machine.IsEnding(adding))
             throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is being added at this moment{Process(server)}: delete it when that has ended");
-        if (force) StopByForce(id, server);
-        else StopUnlessUsed(id, server);
+        if (force) StopByForce(id, info, server);
+        else StopUnlessUsed(id, info, server);
 
         // A device that was stopped before does not bear its server's number any more.
         if (ServerLetsGo(id, server, info.Flags.HasFlag(UblkFeatures.BatchIo), force ? server ?? record?.Pid : null)) Delete(id, force);
@@ -68,7 +68,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
 
     private static string Process(int? pid) => pid is null ? string.Empty : $" (process {pid})";
 
-    private void StopUnlessUsed(int id, int? server)
+    private void StopUnlessUsed(int id, DeviceInfo info, int? server)
     {
         // Programs that look at every new block device (udev's, a partition scan) are waited for, not reported. What is mounted or
         // stacked upon stays so.
@@ -78,7 +78,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         Await(s_passingUse, () =>
         {
             // To stop a device whose I/O does not end would wait for it for ever, and keep the driver from doing anything else with it.
-            inFlight = server is null ? 0 : machine.InFlight(id);
+            inFlight = DeviceSummary.Waits(info) ? 0 : machine.InFlight(id);
             stopped = inFlight == 0 && control.TryStop(id);
             if (!stopped) users = machine.Users(id);
             return stopped || users.Any(user => !user.StartsWith(DeviceHolders.OpenIn, StringComparison.Ordinal));
@@ -87,17 +87,24 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         string use = users.Count > 0 ? string.Join(", ", users)
             : inFlight > 0 ? $"busy with {inFlight} I/O(s) that do not end: its backend may not answer"
             : "in use, by whom cannot be seen from here (the kernel itself, where it still waits for the partition table)";
-        string waits = server is null ? "; it waits for a server: 'muenblock-ublk recover' gives it one, 'del --force' gives it up" : string.Empty;
+        string waits = UnseenServer.MayServe(info, machine) ? $"; it is served by {UnseenServer.Name}"
+            : server is null ? "; it waits for a server: 'muenblock-ublk recover' gives it one, 'del --force' gives it up"
+            : string.Empty;
         throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is {use}: end that use, then delete it again; nothing was stopped{waits}");
     }
 
-    private void StopByForce(int id, int? server)
+    private void StopByForce(int id, in DeviceInfo info, int? server)
     {
         // One that waits has no I/O that the driver could wait for. One with a server may need it to end what is under way.
         if (server is { } pid)
         {
             if (StopInTime(id)) return;
             Kill(id, pid);
+        }
+        else if (UnseenServer.MayServe(info, machine))
+        {
+            if (StopInTime(id)) return;
+            throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} cannot be stopped, and its server is {UnseenServer.Name}: end that process where it can be seen, then delete the device again");
         }
 
         control.Stop(id);

@@ -13,13 +13,20 @@ namespace MuenBlock.Ublk.Control;
 /// <param name="Devices">The devices, in the order of their ids on the connection.</param>
 internal sealed record WaitingConnection(QueueConnections Connections, string RegionDirectory, OffsetUnit Unit, DeviceRecord? Record, IReadOnlyList<DeviceInfo> Devices);
 
+/// <summary>What a device belongs to that waits for a server, or is about to.</summary>
+/// <param name="Id">The device.</param>
+/// <param name="Connections">Its connections.</param>
+/// <param name="RegionDirectory">Where their regions are.</param>
+internal sealed record FoundConnection(int Id, QueueConnections Connections, string RegionDirectory);
+
 /// <summary>
 /// Finds out what is to be taken over after the death of a server: which devices wait, and what connection they belong to. The kernel
 /// itself knows the former and can confirm the latter, so nothing depends on the records being whole.
 /// </summary>
 /// <param name="control">The driver.</param>
 /// <param name="machine">What else is looked at.</param>
-internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machine)
+/// <param name="giveUp">Whether to wait no longer; asked again and again.</param>
+internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machine, Func<bool> giveUp)
 {
     private const int LookMilliseconds = 10;
 
@@ -27,11 +34,7 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
     private static readonly TimeSpan s_ending = TimeSpan.FromSeconds(30); // a dying server's last I/O, and the driver's own work after it
 
     /// <summary>The devices that have no server, or lose it at this moment.</summary>
-    public IReadOnlyList<int> Candidates() =>
-    [
-        .. machine.Ids().Where(id => control.TryGetInfo(id) is { } info && Ownership.IsOurs(info)
-            && (DeviceSummary.Waits(info) || (info.State == DeviceState.Live && !IsServed(info)))),
-    ];
+    public IReadOnlyList<int> Candidates() => Losing(static _ => true);
 
     /// <summary>The devices of a connection, or of joined ones, that wait.</summary>
     /// <param name="connections">The connections.</param>
@@ -40,9 +43,20 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
     public WaitingConnection? Of(QueueConnections connections, string directory)
     {
         uint fingerprint = Ownership.Fingerprint(connections, directory);
-        int first = Candidates().FirstOrDefault(
-            id => control.TryGetInfo(id) is { } info && info.HardwareQueues == connections.Count && Ownership.Connection(info) == fingerprint, -1);
+        int first = Losing(info => info.HardwareQueues == connections.Count && Ownership.Connection(info) == fingerprint).FirstOrDefault(-1);
         return first < 0 ? null : Of(first, connections.Members, directory);
+    }
+
+    /// <summary>What a device belongs to that waits, or is about to. A server's end is not waited for: whoever takes the device over does that.</summary>
+    /// <param name="id">The device.</param>
+    /// <param name="given">Connections that were named; the device's own may be among them, joined ones one after another.</param>
+    /// <param name="directory">The region directory that was named, or null.</param>
+    /// <exception cref="ProgramException">It is not about to wait, or what it belongs to is not known.</exception>
+    public FoundConnection Find(int id, IReadOnlyList<ConnectionString> given, string? directory)
+    {
+        DeviceInfo info = Await(id, orIsAboutTo: true);
+        (QueueConnections connections, string found) = Identify(info, machine.TryLoadRecord(id), given, directory);
+        return new FoundConnection(id, connections, found);
     }
 
     /// <summary>The connection of a device that waits, or is about to, with all of that connection's devices.</summary>
@@ -58,11 +72,8 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
 
         // Its siblings have lost the same server, or a later one that died before it had taken over all of them. One whose record is lost is found all the same.
         var devices = new List<DeviceInfo> { named };
-        foreach (int other in machine.Ids().Where(other => other != id))
+        foreach (int other in Losing(info => info.DeviceId != id && Ownership.Connection(info) == Ownership.Connection(named), named.ServerPid))
         {
-            if (control.TryGetInfo(other) is not { } info || !Ownership.IsOurs(info) || Ownership.Connection(info) != Ownership.Connection(named)) continue;
-            bool losesServer = info.State == DeviceState.Live && (info.ServerPid == named.ServerPid || !IsServed(info));
-            if (!DeviceSummary.Waits(info) && !losesServer) continue;
             devices.Add(Await(other));
             record ??= machine.TryLoadRecord(other);
         }
@@ -117,8 +128,24 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
     private static IEnumerable<QueueConnections> Runs(IReadOnlyList<ConnectionString> given, int queues) =>
         Enumerable.Range(0, Math.Max(0, given.Count - queues + 1)).Select(first => new QueueConnections([.. given.Skip(first).Take(queues)]));
 
+    /// <summary>The devices that have no server, or lose it at this moment. Whether one has lost a server that cannot be seen from here shows at a glance.</summary>
+    /// <param name="wanted">Which devices to look at.</param>
+    /// <param name="server">A process that is no server any more, whatever becomes of it.</param>
+    private int[] Losing(Func<DeviceInfo, bool> wanted, int server = -1)
+    {
+        int[] ids = [.. machine.Ids().Where(id => control.TryGetInfo(id) is { } info && Ownership.IsOurs(info) && wanted(info) && (DeviceSummary.Waits(info) || Loses(info)))];
+        long end = machine.Milliseconds + (long)s_glance.TotalMilliseconds;
+        while (machine.Milliseconds < end && Array.Exists(ids, IsUnseen)) Pause(Array.Find(ids, IsUnseen));
+        return [.. ids.Where(id => !IsUnseen(id))];
+
+        bool Loses(in DeviceInfo info) => info.State == DeviceState.Live && (info.ServerPid == server || !IsServed(info));
+        bool IsUnseen(int id) => control.TryGetInfo(id) is { } info && UnseenServer.MayServe(info, machine);
+    }
+
     /// <summary>Waits until a device whose server has died is ready to be taken over.</summary>
-    private DeviceInfo Await(int id)
+    /// <param name="id">The device.</param>
+    /// <param name="orIsAboutTo">Whether it is enough that it will be.</param>
+    private DeviceInfo Await(int id, bool orIsAboutTo = false)
     {
         long start = machine.Milliseconds;
         while (true)
@@ -130,16 +157,23 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
             if (info.State != DeviceState.Live)
                 throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} was stopped, or never started: there is nothing to recover, 'muenblock-ublk del {id}' removes it");
 
-            bool served = IsServed(info);
-            if (machine.Milliseconds - start >= (served ? s_glance : s_ending).TotalMilliseconds)
+            string? server = IsServed(info) ? $"process {info.ServerPid}" : UnseenServer.MayServe(info, machine) ? UnseenServer.Name : null;
+            if (server is null && orIsAboutTo) return info;
+            if (machine.Milliseconds - start >= (server is null ? s_ending : s_glance).TotalMilliseconds)
             {
-                throw served
-                    ? new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is served by process {info.ServerPid}: there is nothing to recover")
-                    : new ProgramException(ExitCode.Kernel, $"the server of /dev/ublkb{id} has died, but the kernel has not let go of it after {s_ending.TotalSeconds:0} s: try again; its log (dmesg) may say why");
+                throw server is null
+                    ? new ProgramException(ExitCode.Kernel, $"the server of /dev/ublkb{id} has died, but the kernel has not let go of it after {s_ending.TotalSeconds:0} s: try again; its log (dmesg) may say why")
+                    : new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is served by {server}: there is nothing to recover");
             }
 
-            machine.Sleep(LookMilliseconds);
+            Pause(id);
         }
+    }
+
+    private void Pause(int id)
+    {
+        if (giveUp()) throw new ProgramException(ExitCode.Busy, $"asked to end while the last server of /dev/ublkb{id} was waited for");
+        machine.Sleep(LookMilliseconds);
     }
 
     private bool IsServed(in DeviceInfo info) => info.ServerPid > 0 && !machine.IsEnding(info.ServerPid);
@@ -154,6 +188,9 @@ internal interface IRecoveryMachine
     /// <summary>Waits.</summary>
     /// <param name="milliseconds">How long.</param>
     void Sleep(int milliseconds);
+
+    /// <summary>Whether every process of the machine can be seen from here: not from a PID namespace that has one above it.</summary>
+    bool SeesAllProcesses { get; }
 
     /// <summary>The devices there are.</summary>
     IReadOnlyList<int> Ids();

@@ -8,6 +8,9 @@ namespace MuenBlock.Ublk.Control;
 /// <param name="directory">Where records are.</param>
 internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, string directory) : IRemovalMachine
 {
+    // The first PID namespace's own, since it is the same on every machine (PROC_PID_INIT_INO, include/linux/proc_ns.h).
+    private const string FirstNamespace = "pid:[4026531836]";
+
     /// <summary>This one.</summary>
     public static RemovalMachine This { get; } = new(SystemFiles.Machine, DeviceHolders.Machine, DeviceRecord.Directory);
 
@@ -16,6 +19,9 @@ internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, 
 
     /// <inheritdoc/>
     public void Sleep(int milliseconds) => Thread.Sleep(milliseconds);
+
+    /// <inheritdoc/>
+    public bool SeesAllProcesses => system.Link("/proc/self/ns/pid") == FirstNamespace;
 
     /// <inheritdoc/>
     public IReadOnlyList<int> Ids() => DeviceDirectory.Ids(system);

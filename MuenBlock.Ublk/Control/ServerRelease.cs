@@ -27,6 +27,8 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
         DeviceInfo named = control.TryGetInfo(id)
             ?? throw new ProgramException(ExitCode.NotFound, $"there is no /dev/ublkb{id}: 'muenblock-ublk list' shows the devices there are");
         if (!Ownership.IsOurs(named)) throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's");
+        if (UnseenServer.MayServe(named, machine))
+            throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is served by {UnseenServer.Name}: 'upgrade' has to run where that process can be seen");
         if (DeviceSummary.ServerOf(named) is not { } server || named.State != DeviceState.Live)
             throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} has no server: 'muenblock-ublk recover {id}' gives it one");
         if ((named.Flags & ControlPlane.Recoverable) != ControlPlane.Recoverable)

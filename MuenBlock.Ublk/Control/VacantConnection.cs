@@ -49,6 +49,13 @@ internal sealed class VacantConnection(ControlPlane control, IRemovalMachine mac
         // Its server has other regions of the same names, such as another container's. One that has let go of its device may go on with others.
         if (info.ServerPid > 0 && !machine.IsEnding(info.ServerPid) && machine.HasServer(id)) return false;
         if (machine.Milliseconds < end) return true;
+        if (UnseenServer.MayServe(info, machine))
+        {
+            throw new ProgramException(
+                ExitCode.Busy,
+                $"/dev/ublkb{id}{of} {connections.Name} is served by {UnseenServer.Name}, with regions of the same names: give these ones other names (--conn at both ends), or another directory (--region-dir)");
+        }
+
         throw new ProgramException(
             ExitCode.Busy,
             $"/dev/ublkb{id}{of} {connections.Name} has lost its server, but the kernel has not let go of it after {s_losing.TotalSeconds:0} s: try again; its log (dmesg) may say why");

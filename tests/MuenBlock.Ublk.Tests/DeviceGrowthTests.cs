@@ -79,6 +79,20 @@ public sealed class DeviceGrowthTests : IDisposable
     }
 
     [Theory]
+    [InlineData(-1)]
+    [InlineData(Server)]
+    public void A_server_that_cannot_be_seen_is_not_taken_for_none(int pid)
+    {
+        _machine.Asked = _ => Assert.Fail("somebody was asked");
+        _machine.SeesAllProcesses = false;
+        _driver.Put(1, pid: pid);
+        Refused(1, ExitCode.Busy, "/dev/ublkb1 is served by a process that cannot be seen from here");
+        _machine.SeesAllProcesses = true;
+        _driver.Put(1, pid: -1);
+        Refused(1, ExitCode.NotFound, "'muenblock-ublk recover 1' gives it one");
+    }
+
+    [Theory]
     [InlineData(1ul << 40, 1ul << 49)]
     [InlineData(1ul << 55, ulong.MaxValue)]
     [InlineData((1ul << 55) + 8, ulong.MaxValue)]

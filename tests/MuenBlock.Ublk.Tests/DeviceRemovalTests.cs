@@ -55,6 +55,24 @@ public sealed class DeviceRemovalTests : IDisposable
         Assert.Empty(_machine.Records);
     }
 
+    // To stop it would wait for its I/O, and keep the driver from doing anything else with it.
+    [Theory]
+    [InlineData(false, "busy with 2 I/O(s) that do not end: its backend may not answer: end that use, then delete it again; nothing was stopped; it is served by a process that cannot be seen from here")]
+    [InlineData(true, "/dev/ublkb0 cannot be stopped, and its server is a process that cannot be seen from here")]
+    public void A_device_whose_IO_hangs_is_not_stopped_either_if_its_server_cannot_be_seen(bool force, string said)
+    {
+        _machine.SeesAllProcesses = false;
+        _driver.Put(0, pid: -1);
+        _machine.Stuck[0] = 2;
+        ProgramException failure = Assert.Throws<ProgramException>(() => _removal.Remove(0, force));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.Contains(said, failure.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(_driver.Sent, sent => sent.Operation is UblkCommands.TryStopDevice or UblkCommands.StopDevice);
+        _machine.Stuck.Clear();
+        _removal.Remove(0, force);
+        Assert.Empty(_driver.Devices);
+    }
+
     [Fact]
     public void A_device_that_takes_the_id_meanwhile_is_not_deleted_nor_is_its_record()
     {

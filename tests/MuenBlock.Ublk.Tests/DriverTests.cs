@@ -268,6 +268,8 @@ public sealed class DriverTests : IDisposable
 
         public void Sleep(int milliseconds) => machine.Sleep(milliseconds);
 
+        public bool SeesAllProcesses => true;
+
         public IReadOnlyList<int> Ids() => machine.Ids();
 
         public IReadOnlyList<string> Users(int id) => machine.Users(id);

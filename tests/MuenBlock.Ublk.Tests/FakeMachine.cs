@@ -9,6 +9,8 @@ internal sealed class FakeMachine(FakeDriver driver) : IRemovalMachine
 
     public long Milliseconds { get; private set; }
 
+    public bool SeesAllProcesses { get; set; } = true;
+
     public HashSet<int> Servers { get; } = [];
 
     public HashSet<int> Alive { get; } = [];

@@ -21,12 +21,13 @@ public sealed class RecoveryPlanTests : IDisposable
     private readonly Machine _machine;
     private readonly ControlPlane _control;
     private readonly RecoveryPlan _plan;
+    private long _giveUp = long.MaxValue;
 
     public RecoveryPlanTests()
     {
         _machine = new Machine(_driver);
         _control = _driver.OpenPlane();
-        _plan = new RecoveryPlan(_control, _machine);
+        _plan = new RecoveryPlan(_control, _machine, () => _machine.Milliseconds >= _giveUp);
         Put(0);
         _machine.Records[0] = DeviceRecordTests.Example(0, Server);
     }
@@ -180,26 +181,75 @@ public sealed class RecoveryPlanTests : IDisposable
     }
 
     [Fact]
-    public void A_connection_that_cannot_be_taken_over_does_not_hold_up_the_others()
+    public void A_connection_that_is_not_known_does_not_keep_the_others_from_being_found()
     {
         Put(1, device: 1);
         Put(2, print: s_otherPrint);
         Put(3, print: 99);
         _machine.Records[2] = DeviceRecordTests.Example(2, Server) with { Connection = s_other.ToString() };
         using var errors = new StringWriter();
-        List<int> served = [];
-        ProgramException failure = Assert.Throws<ProgramException>(() => RecoverCommand.Recover(
-            [3, 0, 1, 2, 8],
-            id => _plan.Of(id, [], null),
-            (id, _) =>
-            {
-                served.Add(id);
-                return ExitCode.Success;
-            },
-            errors));
-        Assert.Equal([0, 2], served);
-        Assert.Contains("there is no /dev/ublkb8", failure.Message, StringComparison.Ordinal);
+        List<FoundConnection> found = RecoverCommand.Find([3, 0, 1, 2, 8], id => _plan.Find(id, [], null), errors, out ProgramException? last);
+        Assert.Equal([0, 2], found.Select(connection => connection.Id));
+        Assert.Contains("there is no /dev/ublkb8", last?.Message, StringComparison.Ordinal);
         Assert.StartsWith("muenblock-ublk: what /dev/ublkb3 belongs to is not known", errors.ToString(), StringComparison.Ordinal);
+    }
+
+    // Its next server waits for the end of the last one; those of other connections have no reason to.
+    [Fact]
+    public void A_server_that_does_not_end_holds_up_no_other_connection_and_is_waited_for_once()
+    {
+        Put(0, DeviceState.Live);
+        Put(1, DeviceState.Live, device: 1);
+        Put(2, print: s_otherPrint);
+        _machine.Records[1] = DeviceRecordTests.Example(1, Server);
+        _machine.Records[2] = DeviceRecordTests.Example(2, Server) with { Connection = s_other.ToString() };
+        List<FoundConnection> found = RecoverCommand.Find(_plan.Candidates(), id => _plan.Find(id, [], null), TextWriter.Null, out ProgramException? last);
+        Assert.Equal([0, 2], found.Select(connection => connection.Id));
+        Assert.Null(last);
+        Assert.Equal(0, _machine.Milliseconds);
+    }
+
+    [Fact]
+    public void A_device_whose_server_cannot_be_seen_is_refused_after_a_glance_and_is_no_candidate()
+    {
+        _machine.SeesAllProcesses = false;
+        Put(0, DeviceState.Live, pid: -1);
+        Put(2, print: s_otherPrint);
+        foreach (Func<object> look in new Func<object>[] { () => _plan.Of(0, [], null), () => _plan.Find(0, [], null) })
+        {
+            ProgramException failure = Assert.Throws<ProgramException>(look);
+            Assert.Equal(ExitCode.Busy, failure.ExitCode);
+            Assert.StartsWith("/dev/ublkb0 is served by a process that cannot be seen from here", failure.Message, StringComparison.Ordinal);
+        }
+
+        Assert.InRange(_machine.Milliseconds, 1_900, 2_200);
+        Assert.Equal([2], _plan.Candidates());
+        Assert.Null(_plan.Of(new QueueConnections(s_connection), Folder));
+    }
+
+    [Fact]
+    public void A_server_that_has_just_ended_where_not_all_can_be_seen_is_told_from_one_that_cannot()
+    {
+        _machine.SeesAllProcesses = false;
+        Put(0, DeviceState.Live, pid: -1);
+        _machine.At(300, () => Put(0, pid: -1));
+        Assert.Equal([0], _plan.Candidates());
+        Assert.InRange(_machine.Milliseconds, 300, 310);
+
+        // Another container's device of regions with the same names is none of its siblings.
+        Put(1, DeviceState.Live, pid: -1, device: 1);
+        Assert.Equal([0u], _plan.Of(new QueueConnections(s_connection), Folder)!.Devices.Select(info => info.DeviceId));
+    }
+
+    [Fact]
+    public void Whoever_asks_it_to_end_is_heard_while_a_server_is_waited_for()
+    {
+        Put(0, DeviceState.Live);
+        _giveUp = 100;
+        ProgramException failure = Assert.Throws<ProgramException>(() => _plan.Of(new QueueConnections(s_connection), Folder));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.Equal("asked to end while the last server of /dev/ublkb0 was waited for", failure.Message);
+        Assert.InRange(_machine.Milliseconds, 100, 110);
     }
 
     private void Put(int id, DeviceState state = DeviceState.Quiesced, int pid = Server, byte device = 0, uint? print = null) =>
@@ -218,6 +268,8 @@ public sealed class RecoveryPlanTests : IDisposable
         private readonly List<(long Time, Action Happens)> _events = [];
 
         public long Milliseconds { get; private set; }
+
+        public bool SeesAllProcesses { get; set; } = true;
 
         public HashSet<int> Alive { get; } = [];
 

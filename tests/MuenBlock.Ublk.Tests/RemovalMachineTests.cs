@@ -25,6 +25,18 @@ public sealed class RemovalMachineTests : IDisposable
         Assert.False(_machine.IsAlive(13));
     }
 
+    // The first namespace's number is the same on every machine.
+    [Theory]
+    [InlineData("pid:[4026531836]", true)]
+    [InlineData("pid:[4026532281]", false)]
+    public void All_processes_are_seen_from_the_first_PID_namespace(string name, bool all)
+    {
+        Assert.StartsWith("pid:[", SystemFiles.Machine.Link("/proc/self/ns/pid"), StringComparison.Ordinal);
+        Assert.False(_machine.SeesAllProcesses);
+        _files.Link("/proc/self/ns/pid", name);
+        Assert.Equal(all, _machine.SeesAllProcesses);
+    }
+
     // The flags are the seventh field after the command, the time of the start the twentieth; PF_EXITING is 4.
     [Theory]
     [InlineData("S 1 12 12 0 -1 1077936128 1 2 3 4 5 6 7 8 20 0 9 0 4711", "0000000000000000", "0000000000000000", false)]

@@ -45,6 +45,17 @@ public sealed class ServerReleaseTests : IDisposable
         Assert.InRange(_machine.Milliseconds, 300, 310);
     }
 
+    [Fact]
+    public void A_server_that_cannot_be_seen_is_left_alone()
+    {
+        _machine.SeesAllProcesses = false;
+        _driver.Put(0, pid: -1, connection: s_print, flags: Flags);
+        ProgramException failure = Assert.Throws<ProgramException>(() => Release(0));
+        Assert.Equal(ExitCode.Busy, failure.ExitCode);
+        Assert.StartsWith("/dev/ublkb0 is served by a process that cannot be seen from here", failure.Message, StringComparison.Ordinal);
+        Assert.Empty(Sent(UblkCommands.QuiesceDevice));
+    }
+
     [Theory]
     [InlineData(true, false)]
     [InlineData(false, true)]

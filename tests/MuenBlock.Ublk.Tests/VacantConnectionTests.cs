@@ -68,6 +68,18 @@ public sealed class VacantConnectionTests : IDisposable
         Assert.InRange(_machine.Milliseconds, 10_000, 10_100);
     }
 
+    // It is another container's, with regions of its own; or this one's, which has ended, and whose device is about to wait.
+    [Fact]
+    public void A_device_whose_server_cannot_be_seen_is_refused_and_the_way_out_is_other_names()
+    {
+        _machine.SeesAllProcesses = false;
+        _driver.Put(3, DeviceState.Live, -1, connection: Ownership.Fingerprint(s_connection, Folder));
+        Refused("/dev/ublkb3 of connection 1 is served by a process that cannot be seen from here, such as one in another PID namespace, with regions of the same names: give these ones other names");
+        Assert.InRange(_machine.Milliseconds, 10_000, 10_100);
+        _machine.At(10_100, () => _driver.Put(3, DeviceState.Quiesced, -1, connection: Ownership.Fingerprint(s_connection, Folder)));
+        Refused("/dev/ublkb3 of connection 1 waits for a server");
+    }
+
     // Who has the locks is its connection's only server. Regions of the same names may be another container's, or have been replaced.
     [Fact]
     public void A_device_with_a_server_uses_other_regions()
