@@ -14,7 +14,7 @@ namespace MuenBlock.IoUring;
 public sealed unsafe class ProvidedBuffers : IDisposable
 {
     /// <summary>The most buffers of a group (io_register_pbuf_ring, io_uring/kbuf.c).</summary>
-    public const int Most = 32768;
+    public const int MaximumCount = 32768;
 
     private const nuint PageSize = 4096;
 
@@ -41,17 +41,17 @@ public sealed unsafe class ProvidedBuffers : IDisposable
     /// <summary>Makes buffers and offers all of them to a ring. The memory stays until <see cref="Dispose"/>.</summary>
     /// <param name="ring">The ring; it outlives this, or ends with nothing left that uses the group.</param>
     /// <param name="group">The group's number, one of its own for each.</param>
-    /// <param name="least">At least how many, 1 to <see cref="Most"/>; rounded up to a power of two.</param>
+    /// <param name="minimumCount">At least how many, 1 to <see cref="MaximumCount"/>; rounded up to a power of two.</param>
     /// <param name="size">Bytes of each.</param>
     /// <param name="error">0, or the negative errno for which there are none: -EINVAL (the kernel is too old), -EEXIST (the group exists), -ENOMEM.</param>
     /// <returns>The buffers, or null.</returns>
-    public static ProvidedBuffers? TryRegister(Ring ring, ushort group, int least, uint size, out int error)
+    public static ProvidedBuffers? TryRegister(Ring ring, ushort group, int minimumCount, uint size, out int error)
     {
         ArgumentNullException.ThrowIfNull(ring);
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(least);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(least, Most);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(minimumCount);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(minimumCount, MaximumCount);
         ArgumentOutOfRangeException.ThrowIfZero(size);
-        uint count = BitOperations.RoundUpToPowerOf2((uint)least);
+        uint count = BitOperations.RoundUpToPowerOf2((uint)minimumCount);
         var buffers = new ProvidedBuffers(ring, group, count, size);
         error = ring.RegisterBufferRing(buffers._slots, count, group);
         if (error < 0)

@@ -44,9 +44,9 @@ public sealed unsafe partial class Ring : IDisposable
     private uint* _completionTail;
     private SubmissionQueueFlags* _submissionFlags;
 
-    // Entries are handed out up to _tail and published up to _given; the kernel took them up to _head, when it was last looked.
+    // Entries are handed out up to _tail, and the kernel may take them up to _published; it took them up to _head, when it was last looked.
     private uint _tail;
-    private uint _given;
+    private uint _published;
     private uint _head;
     private uint _entryCount;
 
@@ -99,7 +99,7 @@ public sealed unsafe partial class Ring : IDisposable
     public uint CompletionEntries => _memory.CompletionEntries;
 
     /// <summary>Entries handed out and not yet submitted.</summary>
-    public uint Queued => _tail - _given;
+    public uint Queued => _tail - _published;
 
     /// <summary>Calls of io_uring_enter so far.</summary>
     public ulong Enters => _enters;
@@ -189,9 +189,9 @@ public sealed unsafe partial class Ring : IDisposable
     /// <param name="timeoutNanoseconds">How long to wait for them at most; -1 for as long as it takes.</param>
     /// <returns>The number of entries submitted.</returns>
     /// <exception cref="RingException">The ring is broken, disposed of, or not this thread's.</exception>
-    public uint Enter(uint waitFor = 0, long timeoutNanoseconds = -1) => Call(waitFor, timeoutNanoseconds, default);
+    public uint Enter(uint waitFor = 0, long timeoutNanoseconds = -1) => EnterWith(waitFor, timeoutNanoseconds, default);
 
-    private uint Call(uint waitFor, long timeoutNanoseconds, EnterFlags extra)
+    private uint EnterWith(uint waitFor, long timeoutNanoseconds, EnterFlags extra)
     {
         // The kernel checks this too, but not on every kind of ring, and a registered descriptor is another ring on another thread.
         if (_owner != 0 && _owner != Environment.CurrentManagedThreadId) throw RingException.OnForeignThread();
@@ -200,18 +200,11 @@ public sealed unsafe partial class Ring : IDisposable
         // Release of the entries' contents with the tail. Pairs with the kernel's acquire load of it in io_submit_sqes.
         Volatile.Write(ref *_submissionTail, _tail);
         Release();
-        uint submitted = _tail - _given;
+        uint submitted = _tail - _published;
         EnterFlags flags = _enterFlags | extra;
         if (_threadSubmits)
         {
-            // Store of the tail before load of the flags. Pairs with the fence in io_sq_thread between its flag that it sleeps and
-            // its last look at the tail: either it sees the entries, or its flag is seen here.
-            Interlocked.MemoryBarrier();
-            _given = _tail;
-            _head = Volatile.Read(ref *_submissionHead);
-            var said = (SubmissionQueueFlags)Volatile.Read(ref *(uint*)_submissionFlags);
-            if ((said & SubmissionQueueFlags.ThreadSleeps) != 0) flags |= EnterFlags.WakeSubmissionThread;
-            else if (waitFor == 0 && extra == 0 && (said & SubmissionQueueFlags.CompletionOverflow) == 0) return submitted;
+            if (SubmissionThreadHasIt(waitFor, extra, ref flags)) return submitted;
         }
         else if (HasDeferredWork)
         {
@@ -233,11 +226,27 @@ public sealed unsafe partial class Ring : IDisposable
         if (!_threadSubmits)
         {
             submitted = head - _head;
-            _given = head;
+            _published = head;
         }
 
         _head = head;
         return submitted;
+    }
+
+    /// <summary>Leaves the entries to the kernel's thread.</summary>
+    /// <returns>Whether that is all: it is awake, and nothing is waited for.</returns>
+    private bool SubmissionThreadHasIt(uint waitFor, EnterFlags extra, ref EnterFlags flags)
+    {
+        // Store of the tail before load of the flags. Pairs with the fence in io_sq_thread between its flag that it sleeps and
+        // its last look at the tail: either it sees the entries, or its flag is seen here.
+        Interlocked.MemoryBarrier();
+        _published = _tail;
+        _head = Volatile.Read(ref *_submissionHead);
+        var queueFlags = (SubmissionQueueFlags)Volatile.Read(ref *(uint*)_submissionFlags);
+        if ((queueFlags & SubmissionQueueFlags.ThreadSleeps) == 0)
+            return waitFor == 0 && extra == 0 && (queueFlags & SubmissionQueueFlags.CompletionOverflow) == 0;
+        flags |= EnterFlags.WakeSubmissionThread;
+        return false;
     }
 
     /// <summary>Copies the next completion. Its place is given back by <see cref="Release"/>.</summary>
@@ -316,7 +325,7 @@ public sealed unsafe partial class Ring : IDisposable
     {
         for (int attempt = 0; attempt < RoomAttempts; attempt++)
         {
-            _ = Call(0, -1, _threadSubmits ? EnterFlags.WaitForRoom : default);
+            _ = EnterWith(0, -1, _threadSubmits ? EnterFlags.WaitForRoom : default);
             if (_tail - _head < _entryCount) return;
             Thread.Sleep(1);
         }
