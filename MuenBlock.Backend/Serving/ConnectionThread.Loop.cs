@@ -121,7 +121,7 @@ internal sealed partial class ConnectionThread
                 Publish();
 
                 // With little to submit and nothing to collect, submitting and sleeping are one call.
-                bool few = _signal.AreFew(_machine.UnderWay);
+                bool few = _signal.NoteInFlight(_machine.UnderWay);
                 bool fuses = few || (_ring.Queued <= FewQueued && !(accepting && _requests.HasNews));
                 if (_polled is { InFlight: > 0 })
                 {

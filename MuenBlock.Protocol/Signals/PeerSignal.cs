@@ -202,10 +202,10 @@ public sealed unsafe partial class PeerSignal<TIn, TOut>
     /// <param name="inFlight">How many.</param>
     /// <returns>Whether there are so few, and lately were, that looking for more before a sleep pays.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool AreFew(int inFlight)
+    public bool NoteInFlight(int inFlight)
     {
         _inFlight = inFlight;
-        return _spin.AreFew(inFlight);
+        return _spin.NoteInFlight(inFlight);
     }
 
     /// <summary>Takes note of a completion with one of the user data above.</summary>
@@ -230,7 +230,7 @@ public sealed unsafe partial class PeerSignal<TIn, TOut>
     /// May return early for no reason: the caller looks at everything again.
     /// </summary>
     /// <param name="expectPeer">Whether the peer may write. If not, nothing is announced and its wakes are not waited for.</param>
-    /// <param name="spin">Whether looking for a while pays: <see cref="AreFew"/>.</param>
+    /// <param name="spin">Whether looking for a while pays: <see cref="NoteInFlight"/>.</param>
     /// <param name="longestNanoseconds">The longest that it may sleep; -1 for no limit. Neither a look nor a gathering is cut short by it.</param>
     /// <param name="atOnce">How many of the queued entries complete as soon as they are submitted, and so are no reason to wake up; where there is a look they are one.</param>
     public void Sleep(bool expectPeer, bool spin, long longestNanoseconds = -1, int atOnce = 0)

@@ -15,13 +15,13 @@ internal sealed class SpinBudget(long bound)
     public const int RarestLook = 255;
 
     private const int Weight = 8; // of one look in the averages is an eighth: six misses in a row end the looking, six finds begin it anew
-    private const int Always = 1 << 16;
+    private const int FullRate = 1 << 16;
 
     private const int Few = 4; // more I/Os in flight than this keep both ends busy without looking
     private const int Shift = 4; // what was in flight counts for a sixteenth less with each round of the loop
 
     private long _average;
-    private int _found = Always; // the share of the looks that found something, of Always
+    private int _hitRate = FullRate; // the share of the looks that found something, of FullRate
     private int _every = 1;
     private int _skipped;
     private int _peak; // the most in flight lately, in sixteenths
@@ -32,7 +32,7 @@ internal sealed class SpinBudget(long bound)
     /// </summary>
     /// <param name="inFlight">How many.</param>
     /// <returns>Whether there are so few, and lately were, that looking pays.</returns>
-    public bool AreFew(int inFlight)
+    public bool NoteInFlight(int inFlight)
     {
         _peak = Math.Max(inFlight << Shift, _peak - (_peak >> Shift));
         return _peak <= Few << Shift;
@@ -41,7 +41,7 @@ internal sealed class SpinBudget(long bound)
     /// <summary>How long to look now; 0 for not at all.</summary>
     public long Next()
     {
-        if (_found >= Always / 2) return Math.Min(bound, (_average * 2) + (bound / 8));
+        if (_hitRate >= FullRate / 2) return Math.Min(bound, (_average * 2) + (bound / 8));
         if (++_skipped < _every) return 0;
         _skipped = 0;
         return bound;
@@ -52,7 +52,7 @@ internal sealed class SpinBudget(long bound)
     public void Found(long ticks)
     {
         _average += (Math.Min(ticks, bound) - _average) / Weight;
-        _found += (Always - _found) / Weight;
+        _hitRate += (FullRate - _hitRate) / Weight;
         _every = 1;
     }
 
@@ -60,14 +60,14 @@ internal sealed class SpinBudget(long bound)
     public void Missed()
     {
         _average += (bound - _average) / Weight;
-        _found -= _found / Weight;
+        _hitRate -= _hitRate / Weight;
         _every = Math.Min((_every * 2) + 1, RarestLook);
     }
 
     /// <summary>Another thread kept the CPU for its slice meanwhile, which costs far more than a sleep: looks become rare at once.</summary>
     public void TookSlice()
     {
-        _found = 0;
+        _hitRate = 0;
         _every = RarestLook;
     }
 }

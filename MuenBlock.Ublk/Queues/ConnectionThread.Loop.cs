@@ -116,7 +116,7 @@ internal sealed partial class ConnectionThread
 
                 // With little to submit and nothing to collect, submitting and sleeping are one call.
                 int atOnce = _commands.Flush();
-                bool few = _signal.AreFew(_session.Count);
+                bool few = _signal.NoteInFlight(_session.Count);
                 bool fuses = few || (_ring.Queued <= FewQueued && !_responses.HasNews);
                 if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
                 else if ((_ring.Queued > 0 || !worked) && !Ended) _signal.Sleep(!_lost && _session.ExpectsAnswer, few, UntilDeadline(), atOnce);

@@ -90,7 +90,7 @@ internal sealed class ChannelLoad : IDisposable
             }
 
             if (_requests.Open > 0) _signal.Publish();
-            bool few = _signal.AreFew(inFlight);
+            bool few = _signal.NoteInFlight(inFlight);
             bool fuses = few || (_ring.Queued <= FewQueued && !_responses.HasNews);
             if (_ring.HasDeferredWork || (_ring.Queued > 0 && !fuses)) _ = _ring.Enter();
             else if (inFlight > 0 && (_ring.Queued > 0 || (!worked && count == 0))) _signal.Sleep(expectPeer: true, few);

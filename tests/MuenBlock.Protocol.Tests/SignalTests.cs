@@ -205,7 +205,7 @@ public sealed unsafe class SignalTests : IDisposable
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
         using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
         PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming), gathers: true);
-        Assert.False(signal.AreFew(Many));
+        Assert.False(signal.NoteInFlight(Many));
         var first = new KernelTimespec { Nanoseconds = 300_000 };
         TimeSpan longest = default;
 
@@ -240,7 +240,7 @@ public sealed unsafe class SignalTests : IDisposable
         using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
         PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming), gathers);
         signal.Agree(PeerFeatures.Agrees | peer);
-        Assert.False(signal.AreFew(inFlight));
+        Assert.False(signal.NoteInFlight(inFlight));
 
         // It submits before it gathers, and what completes at once is reason enough for neither that nor a sleep.
         ring.NextEntry().PrepareNop();
@@ -256,7 +256,7 @@ public sealed unsafe class SignalTests : IDisposable
         using Ring ring = Ring.Create(new RingOptions { Entries = 8 });
         using SignalWays ways = SignalWays.Find(_incoming, _outgoing, eventDirectory: null);
         PeerSignal<Response, Request> signal = Met(ring, ways, Reader(_incoming), gathers: true);
-        Assert.False(signal.AreFew(Many));
+        Assert.False(signal.NoteInFlight(Many));
         const long tooShort = 1_000; // ns, of the sleep in the ring behind each gathering
         for (int sleep = 0; sleep < SpinBudget.RarestLook; sleep++) signal.Sleep(expectPeer: true, spin: false, tooShort);
         ulong before = signal.Sleeps;

@@ -90,13 +90,13 @@ public sealed class SpinBudgetTests
     public void A_deep_queue_that_has_just_been_answered_is_not_taken_for_a_shallow_one()
     {
         var budget = new SpinBudget(Bound);
-        Assert.True(budget.AreFew(4));
-        Assert.False(budget.AreFew(5));
-        Assert.False(budget.AreFew(64));
+        Assert.True(budget.NoteInFlight(4));
+        Assert.False(budget.NoteInFlight(5));
+        Assert.False(budget.NoteInFlight(64));
         int rounds = 0;
-        while (!budget.AreFew(rounds % 5)) rounds++;
+        while (!budget.NoteInFlight(rounds % 5)) rounds++;
         Assert.InRange(rounds, 30, 60);
-        for (int i = 0; i < 100; i++) Assert.True(budget.AreFew(i % 5));
+        for (int i = 0; i < 100; i++) Assert.True(budget.NoteInFlight(i % 5));
     }
 
     [Fact]
