@@ -3,7 +3,7 @@ using MuenBlock.Protocol.Messages;
 
 namespace MuenBlock.Backend.Disks;
 
-/// <summary>A block device, a partition or an image file, opened by <see cref="DiskOpener"/> for the rings of one or more connections. Nothing of it changes but its size, and whether writes were lost.</summary>
+/// <summary>A block device, a partition or an image file, opened by <see cref="DiskOpener"/> for the rings of one or more connections. What it was when it was opened: only whether writes were lost, and the page of SMART data, change.</summary>
 /// <param name="path">As it was named.</param>
 /// <param name="file">The opening that all I/O goes through.</param>
 /// <param name="fence">The opening that is claimed; null for a disk that is only read.</param>

@@ -7,7 +7,7 @@ namespace MuenBlock.Protocol.Channels;
 /// a read looks only at this channel's bytes, does a bounded amount of work, does not throw, and finds a new epoch later.
 /// <list type="number">
 /// <item>The epoch is loaded with acquire; 0 is an inactive channel, a new one is checked against what is expected and
-/// against the size of the mapping. From then on size and elements are this reader's own.</item>
+/// against the size of the mapping. The header's size and number of elements are only compared: what is used are this reader's own.</item>
 /// <item>wc is loaded with acquire (pairs with the writer's release): so many packets may be copied.</item>
 /// <item>They are copied to the caller's memory.</item>
 /// <item>Load-load barrier, then the epoch, the counters and the epoch again: had the writer begun anew, or begun to overwrite
@@ -69,8 +69,9 @@ public sealed unsafe class ChannelReader<T>
     public ulong Count => _read;
 
     /// <summary>
-    /// Whether the next <see cref="Read"/> would find anything new: packets or another epoch. Two plain loads, made for spinning. A header that was
-    /// refused is looked at as well: a writer that always uses the same epoch, as the original's native ones do, may have mended it.
+    /// Whether the next <see cref="Read"/> would find anything new: packets or another epoch. Two plain loads, and up to four more while the header is
+    /// refused; made for spinning. A refused header is looked at as a writer that always uses the same epoch, as the original's native ones do, may have
+    /// mended it.
     /// </summary>
     public bool HasNews
     {

@@ -12,7 +12,7 @@ public enum ReadStatus
     /// <summary>The writer has not initialised the channel, or has deactivated it.</summary>
     Inactive,
 
-    /// <summary>The header names another protocol, packet size or number of elements than this reader's, or more than its memory holds.</summary>
+    /// <summary>The header has another marker, protocol, packet size or number of elements than this reader's.</summary>
     Incompatible,
 
     /// <summary>The writer began anew: what was read before belongs to a session that is over. The next read returns its first packets.</summary>
