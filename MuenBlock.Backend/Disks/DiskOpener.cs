@@ -93,7 +93,7 @@ internal sealed partial class DiskOpener(bool readOnly, Func<bool> giveUp, ILogg
 
     private void Claim(string path, SafeFileHandle file)
     {
-        switch (FileClaim.Take(file, Grace, () => LogWaiting(log, path), giveUp, out int holder))
+        switch (FileClaim.Take(file, path, Grace, () => LogWaiting(log, path), giveUp, out int holder))
         {
             case ClaimResult.Held:
                 throw new ProgramException(ExitCode.Busy, $"{path} is exported for writing by another backend ({FileClaim.Describe(holder)}): stop that one, or export another disk");

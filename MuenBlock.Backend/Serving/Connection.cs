@@ -90,7 +90,7 @@ internal sealed partial class Connection : IDisposable
 
     private static void Claim(uint id, Region response, Func<bool> giveUp, ILogger log)
     {
-        switch (FileClaim.Take(response.File, DiskOpener.Grace, () => LogWaiting(log, id), giveUp, out int holder))
+        switch (FileClaim.Take(response.File, response.Path, DiskOpener.Grace, () => LogWaiting(log, id), giveUp, out int holder))
         {
             case ClaimResult.Held:
                 throw new ProgramException(ExitCode.Busy, $"connection {id} is served by another backend ({FileClaim.Describe(holder)}): stop that one, or use other regions");

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using MuenBlock.Protocol.Programs;
 using static Tmds.Linux.LibC;
 
 namespace MuenBlock.Protocol.Regions;
@@ -60,22 +61,24 @@ public static partial class FileClaim
     /// No other opening of the file may be closed in this process meanwhile, as the life lock would go with it (fcntl(2)).
     /// </summary>
     /// <param name="file">The file, open for writing.</param>
+    /// <param name="path">Its path, for the message.</param>
     /// <param name="grace">How long an owner that lives may still take to end.</param>
     /// <param name="waiting">Called once if the last I/O of an owner that died has to be waited for.</param>
     /// <param name="giveUp">Whether to wait no longer; asked again and again.</param>
     /// <param name="holder">The process that has the file, after <see cref="ClaimResult.Held"/>; 0 if it cannot be seen from here.</param>
     /// <returns>How it ended.</returns>
-    public static ClaimResult Take(SafeFileHandle file, TimeSpan grace, Action waiting, Func<bool> giveUp, out int holder)
+    /// <exception cref="ProgramException">Nobody can claim the file, as it cannot be locked.</exception>
+    public static ClaimResult Take(SafeFileHandle file, string path, TimeSpan grace, Action waiting, Func<bool> giveUp, out int holder)
     {
         ArgumentNullException.ThrowIfNull(waiting);
         ArgumentNullException.ThrowIfNull(giveUp);
         int descriptor = PosixFile.Descriptor(file);
         long start = Environment.TickCount64;
         bool told = false;
-        while (!PosixFile.TryLock(file))
+        while (!PosixFile.TryLock(file, path))
         {
             long waited = Environment.TickCount64 - start;
-            bool lives = IsHeldByLiving(descriptor, out holder);
+            bool lives = IsHeldByLiving(descriptor, path, out holder);
             if (lives && waited >= grace.TotalMilliseconds) return ClaimResult.Held;
             if (!lives && !told && waited >= QuietMilliseconds)
             {
@@ -89,8 +92,11 @@ public static partial class FileClaim
 
         holder = 0;
         var life = new RecordLock { Type = WriteLock };
-        _ = Fcntl(descriptor, SetRecordLock, ref life);
-        return ClaimResult.Claimed;
+        if (Fcntl(descriptor, SetRecordLock, ref life) == 0) return ClaimResult.Claimed;
+
+        // Where a network file system makes a record lock of the fence, the two are in each other's way, and the fence tells of a life as well.
+        int error = Marshal.GetLastPInvokeError();
+        return error == EAGAIN || error == EACCES ? ClaimResult.Claimed : throw PosixFile.CannotLock(path, error);
     }
 
     /// <summary>Names the holder of a claim, for a message.</summary>
@@ -129,16 +135,17 @@ public static partial class FileClaim
         }
     }
 
-    private static bool IsHeldByLiving(int descriptor, out int holder)
+    private static bool IsHeldByLiving(int descriptor, string path, out int holder)
     {
         var life = new RecordLock { Type = WriteLock };
-        bool held = Fcntl(descriptor, GetRecordLock, ref life) == 0 && life.Type != NoLock;
+        if (Fcntl(descriptor, GetRecordLock, ref life) != 0) throw PosixFile.CannotLock(path, Marshal.GetLastPInvokeError());
+        bool held = life.Type != NoLock;
         holder = held ? life.Pid : 0;
 
         // A process of another PID namespace has no number here.
         return held && (holder <= 0 || IsLiving(holder));
     }
 
-    [LibraryImport("libc", EntryPoint = "fcntl")]
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     private static partial int Fcntl(int descriptor, int command, ref RecordLock argument);
 }

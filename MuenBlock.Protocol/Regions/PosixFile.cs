@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
+using MuenBlock.Protocol.Programs;
 using Tmds.Linux;
 using static Tmds.Linux.LibC;
 
@@ -40,8 +41,20 @@ public static partial class PosixFile
     /// it back when the last user of the opening is gone.
     /// </summary>
     /// <param name="file">The file.</param>
-    /// <returns>Whether the lock is held now.</returns>
-    public static bool TryLock(SafeFileHandle file) => Flock(Descriptor(file), LockExclusive | LockNoWait) == 0;
+    /// <param name="path">Its path, for the message.</param>
+    /// <returns>Whether the lock is held now; if not, another opening has it.</returns>
+    /// <exception cref="ProgramException">Nobody can lock the file: waiting would not end.</exception>
+    public static bool TryLock(SafeFileHandle file, string path)
+    {
+        if (Flock(Descriptor(file), LockExclusive | LockNoWait) == 0) return true;
+        int error = Marshal.GetLastPInvokeError();
+        if (error != EWOULDBLOCK) throw CannotLock(path, error);
+        return false;
+    }
+
+    /// <summary>Why a file cannot be locked, where that is not another's lock.</summary>
+    internal static ProgramException CannotLock(string path, int error) => new(
+        ExitCode.Resource, $"{path} cannot be locked: {Explain(error, "its file system has to know flock(2) and record locks, as NFS does with its lock service or with -o local_lock=all")}");
 
     /// <summary>The file's descriptor number, for a system call; the caller keeps the handle open meanwhile.</summary>
     /// <param name="file">An open file.</param>
@@ -75,6 +88,6 @@ public static partial class PosixFile
         return remedy is null ? Describe(errno) : $"{Describe(errno)}: {remedy}";
     }
 
-    [LibraryImport("libc", EntryPoint = "flock")]
+    [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
     private static partial int Flock(int descriptor, int operation);
 }

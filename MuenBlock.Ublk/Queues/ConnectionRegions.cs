@@ -93,7 +93,7 @@ internal sealed class ConnectionRegions : IDisposable
     private static bool TryLock(uint id, Region region, TimeSpan patience, Func<bool> giveUp)
     {
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
-        while (!PosixFile.TryLock(region.File))
+        while (!PosixFile.TryLock(region.File, region.Path))
         {
             if (Environment.TickCount64 >= end) return false;
             Pause($"end of the client before, on connection {id},", giveUp);

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Microsoft.Win32.SafeHandles;
+using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
 using Xunit;
 using static Tmds.Linux.LibC;
@@ -20,18 +21,18 @@ public sealed class FileClaimTests : IDisposable
     public void A_file_that_nobody_has_is_claimed_at_once()
     {
         using SafeFileHandle file = Open();
-        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, TimeSpan.Zero, Unexpected, Never, out _));
+        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, _path, TimeSpan.Zero, Unexpected, Never, out _));
     }
 
     [Fact]
     public void What_is_left_of_a_dead_process_is_waited_for_as_long_as_it_takes_and_said_once()
     {
         SafeFileHandle dead = Open();
-        Assert.True(PosixFile.TryLock(dead));
+        Assert.True(PosixFile.TryLock(dead, _path));
         using SafeFileHandle file = Open();
         int told = 0;
         int looks = 0;
-        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, TimeSpan.Zero, () => told++, Ends, out _));
+        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, _path, TimeSpan.Zero, () => told++, Ends, out _));
         Assert.Equal(1, told);
         Assert.True(dead.IsClosed);
 
@@ -46,20 +47,20 @@ public sealed class FileClaimTests : IDisposable
     public void The_wait_ends_when_the_caller_wants_it()
     {
         using SafeFileHandle dead = Open();
-        Assert.True(PosixFile.TryLock(dead));
+        Assert.True(PosixFile.TryLock(dead, _path));
         using SafeFileHandle file = Open();
-        Assert.Equal(ClaimResult.GivenUp, FileClaim.Take(file, TimeSpan.Zero, Unexpected, static () => true, out _));
+        Assert.Equal(ClaimResult.GivenUp, FileClaim.Take(file, _path, TimeSpan.Zero, Unexpected, static () => true, out _));
     }
 
     [Fact]
     public void A_living_process_is_not_waited_for_longer_than_the_grace_and_is_named()
     {
         using SafeFileHandle fence = Open();
-        Assert.True(PosixFile.TryLock(fence));
+        Assert.True(PosixFile.TryLock(fence, _path));
         using Process owner = LivingOwner();
         using SafeFileHandle file = Open();
         var clock = Stopwatch.StartNew();
-        Assert.Equal(ClaimResult.Held, FileClaim.Take(file, TimeSpan.FromMilliseconds(400), Unexpected, static () => false, out int holder));
+        Assert.Equal(ClaimResult.Held, FileClaim.Take(file, _path, TimeSpan.FromMilliseconds(400), Unexpected, static () => false, out int holder));
         Assert.Equal(owner.Id, holder);
 
         // The grace is counted in ticks of the system's clock, which are some milliseconds long.
@@ -68,18 +69,31 @@ public sealed class FileClaimTests : IDisposable
         owner.Kill();
         owner.WaitForExit();
         bool told = false;
-        Assert.Equal(ClaimResult.GivenUp, FileClaim.Take(file, TimeSpan.Zero, () => told = true, () => told, out _));
+        Assert.Equal(ClaimResult.GivenUp, FileClaim.Take(file, _path, TimeSpan.Zero, () => told = true, () => told, out _));
     }
 
     [Fact]
     public void A_claim_has_both_locks_and_ends_with_its_opening()
     {
         SafeFileHandle file = Open();
-        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, TimeSpan.Zero, Unexpected, Never, out _));
+        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(file, _path, TimeSpan.Zero, Unexpected, Never, out _));
         Assert.Equal(Environment.ProcessId.ToString(CultureInfo.InvariantCulture), Perl("F_GETLK", "print((unpack 's s x4 q q i', $lock)[4])"));
         file.Dispose();
         using SafeFileHandle next = Open();
-        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(next, TimeSpan.Zero, Unexpected, Never, out _));
+        Assert.Equal(ClaimResult.Claimed, FileClaim.Take(next, _path, TimeSpan.Zero, Unexpected, Never, out _));
+    }
+
+    [Fact]
+    public void A_file_that_cannot_be_locked_is_no_file_of_a_dead_process()
+    {
+        // Of an O_PATH opening flock(2) is refused, as on a file system without locks; of one for reading the record lock.
+        foreach (int flags in (int[])[O_PATH, O_RDONLY])
+        {
+            using SafeFileHandle file = PosixFile.TryOpen(_path, flags, out _)!;
+            ProgramException refused = Assert.Throws<ProgramException>(() => FileClaim.Take(file, _path, TimeSpan.Zero, Unexpected, static () => true, out _));
+            Assert.Equal(ExitCode.Resource, refused.ExitCode);
+            Assert.StartsWith($"{_path} cannot be locked: Bad file descriptor: ", refused.Message, StringComparison.Ordinal);
+        }
     }
 
     [Theory]
