@@ -18,6 +18,9 @@ internal sealed partial class Drain(ILogger log, Func<long> clock)
     // Whoever ends a process may do so twice at once: timeout(1) signals it and its group.
     private const long SameSignalMilliseconds = 1_000;
 
+    // Some times as long as a connection takes to be heard (ConnectionOptions.HearingMilliseconds) and to end, once nothing is under way on it.
+    private const long HearingMilliseconds = 1_000;
+
     private const long FirstLineMilliseconds = 5_000;
     private const long LaterLineMilliseconds = 60_000;
 
@@ -30,11 +33,20 @@ internal sealed partial class Drain(ILogger log, Func<long> clock)
     {
         long next = clock() + FirstLineMilliseconds;
         long end = asked is null ? clock() + FailureMilliseconds : long.MaxValue;
+        bool hears = false;
         while (connections().Any())
         {
-            bool signal = wait(RegionSet.LookInterval);
-            bool cutShort = clock() >= end || (signal && asked is { } first && clock() - first >= SameSignalMilliseconds);
+            bool signal = wait(TimeSpan.FromMilliseconds(Math.Clamp(end - clock(), 0, RegionSet.LookInterval.TotalMilliseconds)));
+            bool cutShort = clock() >= end || (signal && !hears && asked is { } first && clock() - first >= SameSignalMilliseconds);
             if (signal) asked ??= clock();
+            if (cutShort && !hears && connections().All(connection => connection.UnderWay == 0))
+            {
+                // Nothing would be left to the kernel: they only give their clients time to read the last answers, and end by themselves.
+                hears = true;
+                end = clock() + HearingMilliseconds;
+                continue;
+            }
+
             if (!cutShort && clock() < next) continue;
             next = clock() + LaterLineMilliseconds;
             foreach ((uint id, int underWay) in connections())

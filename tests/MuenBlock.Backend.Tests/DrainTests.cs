@@ -45,6 +45,28 @@ public sealed class DrainTests
     }
 
     [Fact]
+    public void Another_signal_does_not_cut_short_what_only_waits_to_be_heard()
+    {
+        NothingIsUnderWay();
+        Assert.True(Await(wait =>
+        {
+            if (wait == 5) _connections.Clear();
+            _now -= wait < 3 ? 0 : 900; // signals end a wait
+            return wait >= 3;
+        }));
+        Assert.Empty(_log.Lines);
+    }
+
+    [Fact]
+    public void What_does_not_end_although_nothing_is_under_way_is_not_waited_for_for_long()
+    {
+        NothingIsUnderWay();
+        Assert.False(Await(wait => wait == 3));
+        Assert.Equal(4, _waits);
+        Assert.Equal(2, _log.Lines.Count);
+    }
+
+    [Fact]
     public void A_signal_that_was_sent_twice_at_once_is_one()
     {
         Assert.True(Await(wait =>
@@ -68,6 +90,11 @@ public sealed class DrainTests
     {
         Assert.False(Await(wait => false, afterFailure: true));
         Assert.Equal(30, _waits);
+    }
+
+    private void NothingIsUnderWay()
+    {
+        for (int i = 0; i < _connections.Count; i++) _connections[i] = (_connections[i].Id, 0);
     }
 
     private bool Await(Func<int, bool> wait, bool afterFailure = false) => new Drain(_log, () => _now).Await(() => _connections, longest =>
