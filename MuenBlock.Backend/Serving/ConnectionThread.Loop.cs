@@ -153,7 +153,9 @@ internal sealed partial class ConnectionThread
             }
 
             _signal.Publish();
-            _heardBy = _machine.Now + _owner._options.HearingMilliseconds;
+
+            // What the turn has done so far may have taken long, such as copies through a bounce buffer: the last answers have their time from here on.
+            _heardBy = (_owner._stopping ? Environment.TickCount64 : _machine.Now) + _owner._options.HearingMilliseconds;
         }
 
         /// <summary>
@@ -163,12 +165,13 @@ internal sealed partial class ConnectionThread
         private void AwaitHearing()
         {
             if (_ring.Queued > 0) _ = _ring.Enter(); // the last wake
-            ulong before = 0;
+            (ulong before, int looks) = (0, 0);
             while (Environment.TickCount64 < _heardBy && _requests.Synchronised && !_requests.BeganAnew && !_lost && _owner._connection.Regions.Lost is null)
             {
                 // Before it sleeps a client that has announced it looks once more. A sleep that lasts has found nothing.
                 ulong sleep = _signal.LaterSleep;
-                if (sleep != 0 && sleep == before) return;
+                looks = sleep != 0 && sleep == before ? looks + 1 : 0;
+                if (looks == HearingLooks) return;
                 before = sleep;
                 Thread.Sleep(HearingLookMilliseconds);
             }

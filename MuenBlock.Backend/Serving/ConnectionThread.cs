@@ -26,8 +26,10 @@ internal sealed partial class ConnectionThread : IDisposable
 
     private const long LookMilliseconds = 1_000;
 
-    // A client that announces a sleep and finds news after all is awake again long before.
     private const int HearingLookMilliseconds = 10;
+
+    // A client that announces a sleep and finds news after all is awake again long before, also where it loses its CPU in between.
+    private const int HearingLooks = 10;
 
     private const ulong ControlCompletion = PeerSignal<Request, Response>.BeatCompletion - 1;
     private const ulong SmartCompletion = ControlCompletion - 1;

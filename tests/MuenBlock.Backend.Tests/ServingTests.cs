@@ -282,9 +282,41 @@ public sealed class ServingTests
         server.Stop();
         Assert.False(SpinWait.SpinUntil(() => server.HasEnded, TimeSpan.FromMilliseconds(300)), "the server ended before the client had read its answers");
         Assert.Equal(count, client.Await(count).Count);
+        long asleep = Environment.TickCount64;
         client.AnnounceSleep(2);
         Assert.True(SpinWait.SpinUntil(() => server.HasEnded, TimeSpan.FromSeconds(30)), "the server waited for a client that sleeps");
+        Assert.True(Environment.TickCount64 - asleep > 50, "the server took a client that lost its CPU before its last look for one that sleeps");
         Assert.Equal(ReadStatus.Inactive, client.Look());
+    }
+
+    [Fact]
+    public void The_last_answers_can_be_read_for_as_long_whatever_came_before_them_in_their_turn()
+    {
+        const int hearing = 300;
+        const int failed = 41;
+        using var folder = new TestFolder();
+        string image = folder.Image("disk", ImageSize);
+        using var fails = new ManualResetEventSlim();
+        using var goesOn = new ManualResetEventSlim();
+        var log = new TestLog(logged: number =>
+        {
+            if (number != failed) return;
+            fails.Set();
+            goesOn.Wait();
+        });
+        using var server = new TestServer(folder.Path, [image], log: log, hearing: hearing);
+        using var client = new TestClient(folder.Path, server.Name);
+        client.Connect();
+        using (SafeFileHandle? file = PosixFile.TryOpen(image, 2, out _)) RandomAccess.SetLength(file!, 0); // O_RDWR
+        client.Send(RequestKind.Read, 0, 4096, 0, 0);
+        client.Publish();
+        Assert.True(SpinWait.SpinUntil(() => fails.IsSet, TimeSpan.FromSeconds(30)));
+        server.Stop();
+        Thread.Sleep(2 * hearing);
+        long answered = Environment.TickCount64;
+        goesOn.Set();
+        Assert.True(SpinWait.SpinUntil(() => server.HasEnded, TimeSpan.FromSeconds(30)));
+        Assert.True(Environment.TickCount64 - answered >= hearing, "the time to read the last answer had passed before it was there");
     }
 
     [Fact]
