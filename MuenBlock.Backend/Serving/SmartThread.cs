@@ -46,10 +46,13 @@ internal sealed unsafe class SmartThread : IDisposable
     public static SmartThread? StartIfNeeded(Connection connection)
     {
         if (!Array.Exists(connection.Disks, disk => disk.Smart is not null)) return null;
-
-        // As many as the request channel can bring at a time.
-        return new SmartThread(connection.Disks, connection.Buffer.Memory, connection.Request.Length / (nuint)sizeof(Request), connection.Name.Id);
+        return new SmartThread(connection.Disks, connection.Buffer.Memory, MostAsked(connection.Request.Length, connection.Response.Length), connection.Name.Id);
     }
+
+    /// <summary>How many requests there can be at a time: no more are under way than both channels hold (I1), of which the client may have made one huge.</summary>
+    /// <param name="request">Bytes of the request channel.</param>
+    /// <param name="response">Bytes of the response channel.</param>
+    internal static nuint MostAsked(nuint request, nuint response) => Math.Min(request / (nuint)sizeof(Request), response / (nuint)sizeof(Response));
 
     /// <summary>Queues the entry that completes when there are answers. Each completion needs a new one.</summary>
     /// <param name="ring">The connection's ring.</param>

@@ -82,6 +82,9 @@ public sealed class SmartPageTests : IDisposable
         Assert.Equal(2, _reads);
     }
 
+    [Fact]
+    public void A_client_that_makes_its_request_channel_huge_can_ask_for_no_more_at_a_time() => Assert.Equal(1024u, SmartThread.MostAsked(64 << 20, 16 << 10));
+
     private SmartStatus? Read(byte[] page)
     {
         page[0] = (byte)(_reads + 1);
