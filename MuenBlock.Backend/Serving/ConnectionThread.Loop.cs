@@ -106,7 +106,7 @@ internal sealed partial class ConnectionThread
             while (!Ended)
             {
                 _machine.Now = Environment.TickCount64;
-                _machine.Watch();
+                _machine.Tick();
 
                 // Answers go out before the next submission: it may run I/O inline, and the client would wait for all of it.
                 bool worked = CollectCompletions();

@@ -23,7 +23,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     /// <summary>After how long, in milliseconds.</summary>
     public long StallMilliseconds { get; init; } = long.MaxValue;
 
-    /// <summary>When <see cref="Watch"/> is needed at the latest, in milliseconds of <see cref="Now"/>; <see cref="long.MaxValue"/> for never.</summary>
+    /// <summary>When <see cref="Tick"/> is needed at the latest, in milliseconds of <see cref="Now"/>; <see cref="long.MaxValue"/> for never.</summary>
     public long Deadline => Math.Min(
         _paused == 0 ? long.MaxValue : _pauseEnds,
         Stalls is null || _underWay == 0 ? long.MaxValue : _nextLook + Heartbeat.Slack(StallMilliseconds));
@@ -45,7 +45,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     }
 
     /// <summary>Looks at what is under way, and starts what is paused, if it is time to.</summary>
-    public void Watch()
+    public void Tick()
     {
         if (_paused > 0) EndPause();
         if (Stalls is null || Now < _nextLook) return;

@@ -167,48 +167,51 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
             return;
         }
 
-        if (entry.Kind is RequestKind.Read or RequestKind.Write)
-        {
-            // A disk that does nothing and reports no error would be asked for ever.
-            if (result == 0) result = -Eio;
-            if (result > 0)
-            {
-                uint done = (uint)Math.Min((uint)result, entry.Remaining);
-                if (entry.Kind == RequestKind.Read) _disks.Deliver(entry.BufferOffset, done);
-                entry.Offset += done;
-                entry.BufferOffset += done;
-                entry.Remaining -= done;
-                if (entry.Remaining > 0)
-                {
-                    Transfer(slot, ref entry);
-                    return;
-                }
-            }
-        }
-
-        if (result == -Eopnotsupp && entry.Kind == RequestKind.Discard && !entry.FellBack && _disks.FallBackToOtherDiscard(entry.Device))
-        {
-            entry.FellBack = true;
-            Start(slot, ref entry);
-            return;
-        }
-
+        if (GoesOn(slot, ref entry, ref result) || (result < 0 && IsTriedAgain(slot, ref entry, result))) return;
         if (result == -Enospc && _disks.EndsBefore(entry.Device, entry.Offset + entry.Remaining)) result = -Eio;
-        if (result is -Eintr or -Eagain && entry.Retries++ < MostRetries)
-        {
-            Start(slot, ref entry);
-            return;
-        }
-
-        if (result == -Ecanceled && entry.Retries++ < MostRetries)
-        {
-            Pause(ref entry);
-            return;
-        }
-
         if (entry.Kind == RequestKind.Sync) result = _disks.EndFlush(entry.Device, result, isAnswered: entry.Session == _session);
         if (result < 0) _complaints.Failed(entry, -result);
         Finish(slot, ref entry, (ulong)(result < 0 ? StatusErrno.FromErrno(-result) : Status.Ok));
+    }
+
+    /// <summary>Takes note of what a transfer has done. If that was a part, the rest is asked for.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool GoesOn(uint slot, ref Slot entry, ref int result)
+    {
+        if (entry.Kind is not (RequestKind.Read or RequestKind.Write)) return false;
+
+        // A disk that does nothing and reports no error would be asked for ever.
+        if (result == 0) result = -Eio;
+        if (result < 0) return false;
+        uint done = (uint)Math.Min((uint)result, entry.Remaining);
+        if (entry.Kind == RequestKind.Read) _disks.Deliver(entry.BufferOffset, done);
+        entry.Offset += done;
+        entry.BufferOffset += done;
+        entry.Remaining -= done;
+        if (entry.Remaining == 0) return false;
+        Transfer(slot, ref entry);
+        return true;
+    }
+
+    /// <summary>Starts again what has not failed for good: at once, after a pause, or in another way.</summary>
+    private bool IsTriedAgain(uint slot, ref Slot entry, int result)
+    {
+        switch (result)
+        {
+            case -Eintr or -Eagain when entry.Retries++ < MostRetries:
+                break;
+            case -Ecanceled when entry.Retries++ < MostRetries:
+                Pause(ref entry);
+                return true;
+            case -Eopnotsupp when entry.Kind == RequestKind.Discard && !entry.FellBack && _disks.FallBackToOtherDiscard(entry.Device):
+                entry.FellBack = true;
+                break;
+            default:
+                return false;
+        }
+
+        Start(slot, ref entry);
+        return true;
     }
 
     private void TakeIn()

@@ -151,10 +151,10 @@ public sealed class ServingMachineTests
             End(i, -Ecanceled);
             Assert.Equal(1, _machine.UnderWay);
             _machine.Now = _machine.Deadline - 1;
-            _machine.Watch();
+            _machine.Tick();
             Assert.Equal(i + 1, _operations.Count);
             _machine.Now++;
-            _machine.Watch();
+            _machine.Tick();
             Assert.Equal(_operations[0], _operations[i + 1]);
             Assert.Equal(long.MaxValue, _machine.Deadline);
         }
@@ -173,7 +173,7 @@ public sealed class ServingMachineTests
         _machine.Now += 50;
         End(2, -Ecanceled);
         _machine.Now = _machine.Deadline;
-        _machine.Watch();
+        _machine.Tick();
         Assert.Equal([_operations[0], _operations[2]], _operations.Skip(3));
         End(3, 512);
         End(1, 512);

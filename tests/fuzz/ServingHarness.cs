@@ -91,7 +91,7 @@ internal static class ServingHarness
                         break;
                     case 10:
                         _machine.Now += script.UInt16();
-                        _machine.Watch();
+                        _machine.Tick();
                         if (_machine.Now % 4 == 0) Grow();
                         break;
                     default:
@@ -119,7 +119,7 @@ internal static class ServingHarness
 
                 const int longerThanPauses = 1_000;
                 _machine.Now += longerThanPauses;
-                _machine.Watch();
+                _machine.Tick();
             }
             while (_channel.Count > 0 || _disks.Pending > 0);
 
