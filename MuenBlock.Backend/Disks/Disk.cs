@@ -10,7 +10,6 @@ namespace MuenBlock.Backend.Disks;
 internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fence) : IDisposable
 {
     private const int Eio = 5; // asm-generic/errno-base.h
-    private const int Ecanceled = 125; // asm-generic/errno.h
 
     private int _writesLost;
     private int _untold;
@@ -84,8 +83,6 @@ internal sealed class Disk(string path, SafeFileHandle file, SafeFileHandle? fen
     /// <returns>What its client is to be told, in the same form.</returns>
     public int EndFlush(int result, bool isAnswered)
     {
-        // The kernel had no thread for it and has written nothing: what it would have told the next one still does.
-        if (result == -Ecanceled) return result;
         if (!IsDirect || DeviceNumber is null || IsOnLoop)
         {
             if (result < 0 && Interlocked.Exchange(ref _writesLost, 1) == 0) WritesLost?.Invoke(-result);

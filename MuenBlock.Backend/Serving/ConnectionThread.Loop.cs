@@ -81,8 +81,12 @@ internal sealed partial class ConnectionThread
         /// <summary>Opens the connection to clients.</summary>
         public void Begin()
         {
-            ServingRing.StartWorker(_ring);
-            foreach (Ring ring in _rings) ring.RegisterSelf();
+            foreach (Ring ring in _rings)
+            {
+                ServingRing.StartWorker(ring);
+                ring.RegisterSelf();
+            }
+
             _owner._control!.Arm(_ring, ControlCompletion);
             _smart?.Arm(_ring, SmartCompletion);
             Open();

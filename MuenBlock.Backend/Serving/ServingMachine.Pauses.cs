@@ -3,11 +3,12 @@ namespace MuenBlock.Backend.Serving;
 /// <content>
 /// Repeats what the kernel did not even begin. What cannot be done at once is done by threads of the kernel, and where the limit on threads of the
 /// user or of the control group leaves room for none, it is ended with ECANCELED (io_wq_enqueue, io_uring/io-wq.c). Room is there again when
-/// other threads have ended, such as those that another connection's flushes have needed, which takes the kernel seconds: hence the pauses.
+/// other threads have ended, such as those that another connection's flushes have needed, which takes the kernel seconds: hence the pauses. There
+/// is no last one: a flush that takes long is a slow disk for the client, and one that fails is the end of its file system.
 /// </content>
 internal sealed partial class ServingMachine<TDisks, TResponses>
 {
-    // With MostRetries ten seconds in all; idle threads of the kernel end after five.
+    // Idle threads of the kernel end after five seconds, others when they have done what they do: soon enough after that, and next to no work.
     private const long PauseMilliseconds = 100;
 
     private int _paused;

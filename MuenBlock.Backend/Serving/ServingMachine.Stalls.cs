@@ -47,7 +47,13 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     /// <summary>Looks at what is under way, and starts what is paused, if it is time to.</summary>
     public void Tick()
     {
+        // In this order: what was just started again no longer says that it waits for a thread.
+        LookForStalls();
         if (_paused > 0) EndPause();
+    }
+
+    private void LookForStalls()
+    {
         if (Stalls is null || Now < _nextLook) return;
         _nextLook = Now + Math.Min(LookMilliseconds, StallMilliseconds);
         if (_underWay == 0) return;

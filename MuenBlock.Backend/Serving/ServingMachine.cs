@@ -20,7 +20,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
     where TDisks : struct, IDiskQueue
     where TResponses : struct, IResponseQueue
 {
-    // The kernel asks for a repeat (EINTR, EAGAIN; ECANCELED: see Pause) only in passing. One that never stops asking is a failure.
+    // The kernel asks for a repeat (EINTR, EAGAIN) only in passing. One that never stops asking is a failure.
     private const byte MostRetries = 100;
 
     private const ulong Unknown = 0; // the answer to a question that has none (docs/wire-format.md, "Request and response")
@@ -200,7 +200,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
         {
             case -Eintr or -Eagain when entry.Retries++ < MostRetries:
                 break;
-            case -Ecanceled when entry.Retries++ < MostRetries:
+            case -Ecanceled:
                 Pause(ref entry);
                 return true;
             case -Eopnotsupp when entry.Kind == RequestKind.Discard && !entry.FellBack && _disks.FallBackToOtherDiscard(entry.Device):

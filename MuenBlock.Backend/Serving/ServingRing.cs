@@ -27,10 +27,12 @@ internal static class ServingRing
 
     /// <summary>
     /// Lets the kernel start the thread that does for a ring what cannot be done at once: flushes, discards, and writes that need space. It keeps
-    /// the last such thread for as long as the ring's own thread lives (io_wq_worker, io_uring/io-wq.c), so from then on no limit on threads leaves that
-    /// undone. To be called when nothing else is under way, and by the user that the program stays: the limit is the user's.
+    /// the last such thread for as long as the thread lives that submits to the ring (io_wq_worker, io_uring/io-wq.c), so from then on a limit on threads
+    /// leaves none of that undone, with two exceptions, where it waits until there is room (<see cref="ServingMachine{TDisks,TResponses}"/>): before
+    /// Linux 6.4 each NUMA node has threads of its own, and this starts that of the present node; and the last thread ends too once it idles on a CPU
+    /// that the process may no longer use. To be called when nothing else is under way, and by the user that the program stays: the limit is the user's.
     /// </summary>
-    /// <param name="ring">The ring of a connection, on its thread.</param>
+    /// <param name="ring">A ring of a connection, on its thread. Each is to be asked: with SQPOLL they have different threads that submit.</param>
     /// <exception cref="RingException">There is no room for that thread.</exception>
     public static void StartWorker(Ring ring)
     {

@@ -32,9 +32,10 @@ public sealed class ServingRingTests
     [Theory]
     [InlineData(null)]
     [InlineData(60_000)]
-    public void The_kernel_has_a_thread_for_flushes_before_there_are_any(int? idleMilliseconds)
+    [InlineData(null, true)]
+    public void The_kernel_has_a_thread_for_what_cannot_be_done_at_once_before_there_is_any(int? idleMilliseconds, bool polled = false)
     {
-        using Ring ring = ServingRing.Create(idleMilliseconds is { } idle ? TimeSpan.FromMilliseconds(idle) : null);
+        using Ring ring = polled ? ServingRing.CreatePolled() : ServingRing.Create(idleMilliseconds is { } idle ? TimeSpan.FromMilliseconds(idle) : null);
         ServingRing.StartWorker(ring);
 
         // Workers are named after the thread that they work for: this one, or the ring's own.

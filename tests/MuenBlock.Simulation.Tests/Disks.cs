@@ -16,6 +16,7 @@ internal sealed class Disks(Random random, SharedMemory memory, Trace trace)
     private const int Eintr = 4;
     private const int Eagain = 11;
     private const int Eopnotsupp = 95; // asm-generic/errno.h
+    private const int Ecanceled = 125;
 
     private readonly Operation[] _pending = new Operation[MostPending];
     private readonly Medium[] _media = [.. Drive.All.Select(drive => new Medium(drive.Sectors))];
@@ -129,7 +130,7 @@ internal sealed class Disks(Random random, SharedMemory memory, Trace trace)
     {
         bool transfer = operation.Kind is RequestKind.Read or RequestKind.Write;
         if (random.Next(1000) < Errors) return transfer && random.Next(8) == 0 ? 0 : -Eio;
-        if (random.Next(50) == 0) return random.Next(2) == 0 ? -Eintr : -Eagain;
+        if (random.Next(50) == 0) return random.Next(3) switch { 0 => -Eintr, 1 => -Eagain, _ => -Ecanceled };
         if (operation.Kind == RequestKind.Discard && !operation.OtherWay && operation.Device == 1) return -Eopnotsupp;
         return Do(operation);
     }

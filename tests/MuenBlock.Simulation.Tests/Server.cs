@@ -20,6 +20,7 @@ internal sealed class Server
 
     private const ulong WrongDisk = 0x33;
     private const int Batch = 4;
+    private const long StepMilliseconds = 10; // so that a pause before something is asked again takes some steps
 
     private readonly ChannelReader<Request> _requests;
     private readonly ChannelWriter<Response> _responses;
@@ -75,6 +76,7 @@ internal sealed class Server
     /// <param name="parts">How many parts of it are done before the server is killed.</param>
     public void Step(int parts)
     {
+        Tick();
         for (int i = _random.Next(3); i > 0 && _disks.UnderWay > 0; i--) EndOne();
         if (--parts <= 0) return;
         Publish();
@@ -99,7 +101,12 @@ internal sealed class Server
     /// <summary>A clean end, which waits for its I/O.</summary>
     public void Stop()
     {
-        while (_disks.UnderWay > 0) EndOne();
+        while (_machine.UnderWay > 0)
+        {
+            Tick();
+            if (_disks.UnderWay > 0) EndOne();
+        }
+
         _responses.Publish();
         _responses.Deactivate();
         _world.Trace.Log($"server: stopped");
@@ -116,6 +123,14 @@ internal sealed class Server
         if (_responses.Open == 0) return;
         if (_requests.BeganAnew) _responses.Withdraw();
         else _responses.Publish();
+    }
+
+    private void Tick()
+    {
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        _machine.Now += StepMilliseconds;
+        _machine.Tick();
+        Invariants.I4_nothing_is_allocated(before, _world.Measures);
     }
 
     private void EndOne()

@@ -17,7 +17,7 @@ internal readonly record struct DiskOperation(RequestKind Kind, uint Slot, int D
 /// </summary>
 internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, int slots, Action<DiskOperation> started)
 {
-    private const int NotBegun = -125; // ECANCELED, asm-generic/errno.h: the machine repeats that after a pause
+    private const int NotBegun = -125; // ECANCELED, asm-generic/errno.h: the machine repeats that after a pause, however often
 
     private readonly List<DiskOperation> _pending = [];
     private readonly Dictionary<uint, DiskOperation> _paused = [];
@@ -93,13 +93,16 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
         Rules.Require(_delivered == (ending.Kind == RequestKind.Read ? step : 0), $"{step} bytes were read and {_delivered} delivered");
 
         // A request of a session that is over ends without an answer.
-        if (Ending && ending.Kind != RequestKind.GetSmart && result == NotBegun) _paused.Add(ending.Slot, ending);
+        if (isPaused) _paused.Add(ending.Slot, ending);
         else if (Ending && !_pending.Exists(operation => operation.Slot == ending.Slot)) Answered();
         Ending = false;
     }
 
     private void CheckContinuation(in DiskOperation operation)
     {
+        bool isPaused = ending.Kind != RequestKind.GetSmart && result == NotBegun;
+        Rules.Require(Ending || !isPaused, $"{ending} was not begun, and has no answer");
+
         DiskOperation expected = _ending with
         {
             Offset = _ending.Offset + _step,
