@@ -29,6 +29,13 @@ internal sealed partial class Complaints(ILogger log, uint connection)
         if (_failures.Allows()) LogFailed(log, connection, entry.Kind, entry.Device, entry.Offset, entry.Remaining, errno);
     }
 
+    /// <summary>A device that should be able to discard has turned out not to be.</summary>
+    /// <param name="device">The device.</param>
+    public void CannotDiscard(ushort device) => LogCannotDiscard(log, connection, device);
+
+    [LoggerMessage(42, LogLevel.Warning, "connection {Connection}: the file system below device {Device} makes no holes: discards are refused from now on, which costs space and nothing else")]
+    private static partial void LogCannotDiscard(ILogger log, uint connection, ushort device);
+
     [LoggerMessage(41, LogLevel.Warning, "connection {Connection}: {Kind} of device {Device} has failed at byte {Offset}, with {Length} bytes to go: error {Errno}")]
     private static partial void LogFailed(ILogger log, uint connection, RequestKind kind, ushort device, ulong offset, ulong length, int errno);
 

@@ -22,7 +22,7 @@ internal interface IDiskQueue
     void Discard(uint slot, int device, ulong offset, ulong length);
 
     /// <summary>The kernel does not know the way in which a discard was sent to a device, which may be one of several that were under way.</summary>
-    /// <returns>Whether there is another way, which all discards take from now on.</returns>
+    /// <returns>Whether there is another way, which all discards take from now on. If not, the device will never discard.</returns>
     bool FallBackToOtherDiscard(int device);
 
     /// <summary>SMART data to buffer: <see cref="SmartCommands.PageSize"/> bytes. The result is a <see cref="SmartStatus"/>.</summary>

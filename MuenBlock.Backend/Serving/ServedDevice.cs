@@ -23,6 +23,12 @@ internal sealed class ServedDevice(ulong size, uint blockLength, DeviceTraits tr
     /// <summary>Whether writes and discards are refused.</summary>
     public bool IsReadOnly => (Traits & DeviceTraits.ReadOnly) != 0;
 
+    /// <summary>
+    /// Whether discards go to the disk. What its traits promise may turn out to be more than an image's file system can do: then discards are
+    /// refused, and the traits stay, as every session has to be told the same.
+    /// </summary>
+    public bool CanDiscard { get; set; } = (traits & DeviceTraits.Discard) != 0;
+
     /// <summary>Writes and discards that are under way.</summary>
     public uint Writes { get; set; }
 

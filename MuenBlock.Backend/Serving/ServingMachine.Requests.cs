@@ -108,7 +108,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
 
     private void HandleDiscard(in Request request, ServedDevice device)
     {
-        if ((device.Traits & DeviceTraits.Discard) == 0)
+        if (!device.CanDiscard)
         {
             Answer(request, (ulong)Status.NotSupported);
             return;

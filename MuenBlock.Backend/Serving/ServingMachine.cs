@@ -170,7 +170,7 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
         if (GoesOn(slot, ref entry, ref result) || (result < 0 && IsTriedAgain(slot, ref entry, result))) return;
         if (result == -Enospc && _disks.EndsBefore(entry.Device, entry.Offset + entry.Remaining)) result = -Eio;
         if (entry.Kind == RequestKind.Sync) result = _disks.EndFlush(entry.Device, result, isAnswered: entry.Session == _session);
-        if (result < 0) _complaints.Failed(entry, -result);
+        if (result < 0) Complain(entry, -result);
         Finish(slot, ref entry, (ulong)(result < 0 ? StatusErrno.FromErrno(-result) : Status.Ok));
     }
 
@@ -212,6 +212,20 @@ internal sealed partial class ServingMachine<TDisks, TResponses>
 
         Start(slot, ref entry);
         return true;
+    }
+
+    private void Complain(in Slot entry, int errno)
+    {
+        if (errno != Eopnotsupp || entry.Kind != RequestKind.Discard || entry.FellBack)
+        {
+            _complaints.Failed(entry, errno);
+            return;
+        }
+
+        // There is no other way, and never will be: a file system makes holes or does not. No disk has failed.
+        ServedDevice device = _devices[entry.Device];
+        if (device.CanDiscard) _complaints.CannotDiscard(entry.Device);
+        device.CanDiscard = false;
     }
 
     private void TakeIn()

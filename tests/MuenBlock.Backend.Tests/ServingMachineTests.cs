@@ -21,6 +21,8 @@ public sealed class ServingMachineTests
     private readonly TestLog _log = new();
     private readonly ServingMachine<Disks, Responses> _machine;
 
+    private bool _hasOtherDiscard = true;
+
     public ServingMachineTests()
     {
         _machine = Make();
@@ -208,6 +210,24 @@ public sealed class ServingMachineTests
     }
 
     [Fact]
+    public void Where_a_disk_turns_out_to_know_no_discards_it_is_asked_for_no_more_and_that_is_said_once()
+    {
+        _hasOtherDiscard = false;
+        Request discard = new() { Kind = RequestKind.Discard, Length = 512 };
+        Ask(discard with { Tag = 1 }, discard with { Tag = 2 });
+        End(0, -Eopnotsupp);
+        End(1, -Eopnotsupp);
+        Ask(discard with { Tag = 3 });
+        _machine.BeginSession();
+        Ask(new Request { Kind = RequestKind.Reset, Tag = 4 }, discard with { Tag = 5 }, new Request { Kind = RequestKind.Traits, Tag = 6 });
+        Assert.Equal(2, _operations.Count);
+        Assert.Equal(
+            [(1u, (ulong)Status.NotSupported), (2u, (ulong)Status.NotSupported), (3u, (ulong)Status.NotSupported), (4u, 0ul), (5u, (ulong)Status.NotSupported), (6u, (ulong)(DeviceTraits.Known | DeviceTraits.Discard))],
+            _responses.Select(response => (response.Tag, response.Status)));
+        Assert.Equal("connection 1: the file system below device 0 makes no holes: discards are refused from now on, which costs space and nothing else", Assert.Single(_log.Lines));
+    }
+
+    [Fact]
     public void Every_discard_that_was_under_way_when_the_kernel_did_not_know_the_first_is_tried_the_other_way()
     {
         Ask(new Request { Kind = RequestKind.Discard, Tag = 1, Length = 512 }, new Request { Kind = RequestKind.Discard, Tag = 2, Length = 512 });
@@ -361,7 +381,7 @@ public sealed class ServingMachineTests
         8,
         PeerFeatures.Agrees,
         new Complaints(_log, 1),
-        new Disks(_operations, _flushes, _answered),
+        new Disks(_operations, _flushes, _answered, () => _hasOtherDiscard),
         new Responses(_responses))
     {
         Stalls = stalls,
@@ -378,7 +398,7 @@ public sealed class ServingMachineTests
 
     private void End(int operation, int result) => _machine.Complete(_operations[operation].Slot, result);
 
-    private readonly struct Disks(List<Operation> operations, Queue<int> flushes, List<bool> answered) : IDiskQueue
+    private readonly struct Disks(List<Operation> operations, Queue<int> flushes, List<bool> answered, Func<bool> hasOtherDiscard) : IDiskQueue
     {
         public void Read(uint slot, int device, ulong offset, uint length, ulong bufferOffset) => operations.Add(new Operation(RequestKind.Read, slot, offset, length, bufferOffset));
 
@@ -391,7 +411,7 @@ public sealed class ServingMachineTests
 
         public void Discard(uint slot, int device, ulong offset, ulong length) => operations.Add(new Operation(RequestKind.Discard, slot, offset, length, 0));
 
-        public bool FallBackToOtherDiscard(int device) => true;
+        public bool FallBackToOtherDiscard(int device) => hasOtherDiscard();
 
         public void ReadSmart(uint slot, int device, ulong bufferOffset) => throw new InvalidOperationException("the disks have no SMART data");
 

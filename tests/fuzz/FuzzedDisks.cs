@@ -21,7 +21,7 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
 
     private readonly List<DiskOperation> _pending = [];
     private readonly Dictionary<uint, DiskOperation> _paused = [];
-    private readonly HashSet<int> _otherDiscard = [];
+    private readonly HashSet<int> _withoutDiscard = [];
     private readonly ulong[] _done = new ulong[slots];
     private DiskOperation _ending;
     private ulong _step;
@@ -65,7 +65,15 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
         _delivered = length;
     }
 
-    public bool FallBackToOtherDiscard(int device) => _otherDiscard.Add(device);
+    public bool FallBackToOtherDiscard(int device)
+    {
+        const int image = 1; // one way is all that it has
+        if (device == image) _withoutDiscard.Add(device);
+        return device != image;
+    }
+
+    /// <summary>Whether a disk has said that it knows no discards in any way.</summary>
+    public bool KnowsNoDiscard(int device) => _withoutDiscard.Contains(device);
 
     public bool EndsBefore(int device, ulong end) => devices[device].Size < end;
 
@@ -92,6 +100,9 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
         complete(ending.Slot, ending.Kind == RequestKind.GetSmart ? result & statuses : result);
         Rules.Require(_delivered == (ending.Kind == RequestKind.Read ? step : 0), $"{step} bytes were read and {_delivered} delivered");
 
+        bool isPaused = ending.Kind != RequestKind.GetSmart && result == NotBegun;
+        Rules.Require(Ending || !isPaused, $"{ending} was not begun, and has no answer");
+
         // A request of a session that is over ends without an answer.
         if (isPaused) _paused.Add(ending.Slot, ending);
         else if (Ending && !_pending.Exists(operation => operation.Slot == ending.Slot)) Answered();
@@ -100,9 +111,6 @@ internal sealed class FuzzedDisks(ServedDevice[] devices, ulong bufferLength, in
 
     private void CheckContinuation(in DiskOperation operation)
     {
-        bool isPaused = ending.Kind != RequestKind.GetSmart && result == NotBegun;
-        Rules.Require(Ending || !isPaused, $"{ending} was not begun, and has no answer");
-
         DiskOperation expected = _ending with
         {
             Offset = _ending.Offset + _step,

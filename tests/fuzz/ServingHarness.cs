@@ -205,6 +205,7 @@ internal static class ServingHarness
             Asked? asked = _asked.Find(other => !other.IsStarted && other.IsAllowed && IsOf(operation, other.Request));
             Rules.Require(asked is not null, $"{operation} was asked for");
             Rules.Require(_open, $"{operation} belongs to a session that has begun");
+            Rules.Require(operation.Kind != RequestKind.Discard || !_disks.KnowsNoDiscard(operation.Device), $"{operation} is spared a disk that has said that it knows no discards");
             asked!.IsStarted = true;
         }
 
@@ -229,7 +230,8 @@ internal static class ServingHarness
                     if (succeeds) Rules.Require(_disks.Ending && _disks.Done == request.Length, $"{_disks.Done} of {request.Length} bytes are no success");
                     break;
                 case RequestKind.Discard:
-                    Rules.Require(asked.IsStarted == asked.IsAllowed && (asked.IsStarted || !succeeds), "a discard is done if it is allowed");
+                    bool isSpared = _disks.KnowsNoDiscard(request.Device);
+                    Rules.Require((asked.IsStarted == asked.IsAllowed || isSpared) && (asked.IsStarted || !succeeds), "a discard is done if it is allowed");
                     break;
                 case RequestKind.GetSmart when request.Device < _devices.Length:
                     Rules.Require(
