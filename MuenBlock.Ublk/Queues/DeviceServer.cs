@@ -313,7 +313,7 @@ internal sealed partial class DeviceServer : IDisposable
     [LoggerMessage(38, LogLevel.Information, "{Path}: O_DIRECT I/O from and to buffer {Name} is not copied, from its byte {Offset} to {End}")]
     private static partial void LogShares(ILogger log, string path, string name, ulong offset, ulong end);
 
-    [LoggerMessage(55, LogLevel.Warning, "buffer {Name} was cut off: I/O from and to applications' memory in it fails (EFAULT) until the devices are deleted and added anew")]
+    [LoggerMessage(55, LogLevel.Warning, "buffer {Name} was cut off: until the devices are deleted and added anew all I/O is copied, but for that of applications which hold memory of before, which fails (EFAULT)")]
     private static partial void LogSharesNoMore(ILogger log, string name);
 
     [LoggerMessage(39, LogLevel.Warning, "connection {Connection}: --app-memory has no effect but to reserve the memory: this kernel's driver copies all I/O (SHMEM_ZC came with Linux 7.1)")]
