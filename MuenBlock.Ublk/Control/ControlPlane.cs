@@ -169,20 +169,13 @@ internal sealed partial class ControlPlane : IDisposable
     }
 
     /// <summary>
-    /// Ends a block device of which its server has seen that nobody uses it. Where the driver can tell (<see cref="TryStop"/>), whoever has come since does
-    /// not lose it.
+    /// Ends a block device of which its server has seen that nobody uses it, unless somebody has come since, as far as that can be told (<see cref="TryStop"/>).
     /// </summary>
     /// <param name="id">The device.</param>
     /// <param name="patience">How long to wait for users who look at it in passing, such as udev's.</param>
     /// <returns>False if somebody uses it.</returns>
     public bool TryStopUnused(int id, TimeSpan patience)
     {
-        if (!Features.HasFlag(UblkFeatures.SafeStopDevice))
-        {
-            Stop(id);
-            return true;
-        }
-
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
         while (!TryStop(id))
         {

@@ -13,6 +13,9 @@ internal sealed class DeviceHolders(SystemFiles system, OpenFiles files)
     /// <summary>What the phrases begin with that tell of a process which merely has the device open.</summary>
     public const string OpenIn = "open in ";
 
+    /// <summary>The phrase for a device of which nobody can be seen to use it, though the kernel does.</summary>
+    public const string Claimed = "claimed by the kernel (such as for a file system or pool of several disks, a journal, or what was unmounted lazily)";
+
     /// <summary>Those of this machine.</summary>
     public static DeviceHolders Machine { get; } = new(SystemFiles.Machine, new OpenFiles(SystemFiles.Machine, OpenFiles.Identify));
 
@@ -20,6 +23,11 @@ internal sealed class DeviceHolders(SystemFiles system, OpenFiles files)
     /// <param name="id">The N of /dev/ublkbN.</param>
     /// <returns>A phrase for each, such as "mounted on /mnt", to follow the device's path and "is"; empty if nobody can be seen to.</returns>
     public static IReadOnlyList<string> Find(int id) => Machine.Of(id);
+
+    /// <summary>The same, also where only the kernel knows that somebody uses it.</summary>
+    /// <param name="id">The N of /dev/ublkbN.</param>
+    /// <returns>As <see cref="Find"/>.</returns>
+    public static IReadOnlyList<string> FindWithClaims(int id) => Machine.Of(id, IsClaimed);
 
     /// <summary>Whether the kernel says that a block device is in use as such: mounted, stacked upon, or swapped to.</summary>
     /// <param name="id">The N of /dev/ublkbN.</param>
@@ -74,6 +82,17 @@ internal sealed class DeviceHolders(SystemFiles system, OpenFiles files)
         found.AddRange(LoopDevices(disk, names));
         found.AddRange(files.Of(devices.Keys.ToHashSet()).Select(pid => $"{OpenIn}{Command(pid)} (pid {pid})"));
         return [.. found.Distinct(StringComparer.Ordinal)];
+    }
+
+    /// <summary>Who uses a block device, also where only the kernel knows that somebody does.</summary>
+    /// <param name="id">The N of /dev/ublkbN.</param>
+    /// <param name="isClaimed">Asks the kernel (<see cref="IsClaimed"/>), by opening the device.</param>
+    /// <returns>As <see cref="Find"/>.</returns>
+    public IReadOnlyList<string> Of(int id, Func<int, bool> isClaimed)
+    {
+        // To close a device that nobody else has open any more waits for what is still written to it: a server that asks would wait for itself.
+        IReadOnlyList<string> found = Of(id);
+        return found.Count == 0 && CountInFlight(id) == 0 && isClaimed(id) ? [Claimed] : found;
     }
 
     private static string Part(string disk, string name) => name == disk ? string.Empty : $" (/dev/{name})";

@@ -92,7 +92,8 @@ internal sealed partial class DeviceServer
                 }
                 else if (!device.TryStop(s_passingUse))
                 {
-                    LogUsed(_log, device.Path, string.Join(", ", DeviceHolders.Find(device.Id)));
+                    IReadOnlyList<string> users = DeviceHolders.FindWithClaims(device.Id);
+                    LogUsed(_log, device.Path, users.Count > 0 ? string.Join(", ", users) : "who, cannot be seen");
                     return false;
                 }
             }

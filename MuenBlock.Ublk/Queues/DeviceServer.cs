@@ -114,7 +114,7 @@ internal sealed partial class DeviceServer : IDisposable
 
     /// <summary>Which devices are in use, and by whom, in words; empty if none is.</summary>
     public IReadOnlyList<string> Users() =>
-        [.. _devices.Where(device => !device.IsClosed).SelectMany(device => DeviceHolders.Find(device.Id).Select(holder => $"{device.Path} is {holder}"))];
+        [.. _devices.Where(device => !device.IsClosed).SelectMany(device => DeviceHolders.FindWithClaims(device.Id).Select(holder => $"{device.Path} is {holder}"))];
 
     private void Open(ServerOptions options, RegionFiles files, long deadline, TimeSpan patience, Action news, Func<bool> giveUp)
     {

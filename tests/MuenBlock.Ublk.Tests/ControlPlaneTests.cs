@@ -169,11 +169,15 @@ public sealed class ControlPlaneTests
     }
 
     [Fact]
-    public void A_server_whose_driver_cannot_tell_ends_a_device_that_it_has_looked_at()
+    public void A_server_whose_driver_cannot_tell_looks_itself_and_ends_only_what_nobody_uses()
     {
         _driver.Features &= ~UblkFeatures.SafeStopDevice;
         _driver.Put(1);
+        _driver.Open.Add(1);
         using ControlPlane control = _driver.OpenPlane();
+        Assert.False(control.TryStopUnused(1, TimeSpan.Zero));
+        Assert.Equal(DeviceState.Live, _driver.Devices[1].State);
+        _driver.Open.Clear();
         Assert.True(control.TryStopUnused(1, TimeSpan.Zero));
         Assert.Equal([UblkCommands.GetFeatures, UblkCommands.StopDevice], _driver.Sent.Select(sent => sent.Operation));
     }

@@ -116,6 +116,24 @@ public sealed class DeviceHoldersTests : IDisposable
         Assert.Empty(_holders.ServersOf(1));
     }
 
+    // Such as the second disk of a btrfs: no mount names it, and no process has it open.
+    [Fact]
+    public void What_only_the_kernel_uses_is_said_to_be_the_kernels()
+    {
+        Assert.Equal([DeviceHolders.Claimed], _holders.Of(0, id => id == 0));
+        Assert.Empty(_holders.Of(0, _ => false));
+        _files.Write("/proc/self/mountinfo", Format(Mount, "/mnt"));
+        Assert.Equal(["mounted on /mnt"], _holders.Of(0, _ => true));
+    }
+
+    // Its server may be the one that asks, and would be needed to end the I/O.
+    [Fact]
+    public void The_kernel_is_not_asked_while_IO_is_under_way()
+    {
+        _files.Write("/sys/block/ublkb0/inflight", "       0        1\n");
+        Assert.Empty(_holders.Of(0, _ => throw new InvalidOperationException("the device was opened")));
+    }
+
     [Fact]
     public void A_device_that_does_not_exist_has_no_holders() => Assert.Empty(_holders.Of(9));
 
