@@ -12,21 +12,14 @@ namespace MuenBlock.Ublk.Cli;
 /// <param name="log">Where to log.</param>
 /// <param name="logFile">The file that is logged to; null for standard error.</param>
 /// <param name="sandbox">Whether to give up what serving does not need.</param>
-internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> connections, ILogger log, string? logFile, bool sandbox)
+internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> connections, ILogger log, string? logFile, bool sandbox) : IDepartingServer
 {
     private const int OomScore = -1000; // never killed: what is swapped to its devices would be lost with it
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(20); // while the end is near
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10); // for I/O that is under way, and for a second signal
 
     private readonly List<DeviceServer> _servers = [];
     private readonly Dictionary<int, ulong> _disks = [];
     private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
-
-    private enum End
-    {
-        Remove,
-        Leave,
-    }
 
     private bool _ready;
 
@@ -53,7 +46,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
     public ExitCode Run(TerminationSignals signals, Func<bool> giveUp, Action ready)
     {
         // What was taken over has users: a failure on the way must not take it from them.
-        End end = connections.Any(options => options.Waiting.Count > 0) ? End.Leave : End.Remove;
+        ServerEnd end = connections.Any(options => options.Waiting.Count > 0) ? ServerEnd.Leave : ServerEnd.Remove;
         Privileges.NeverGain();
         try
         {
@@ -78,7 +71,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         {
             foreach (DeviceServer server in _servers.Where(server => !server.HasLetGo))
             {
-                if (server.IsRecoverable && (end == End.Leave || server.Failure is not null)) server.Leave();
+                if (server.IsRecoverable && (end == ServerEnd.Leave || server.Failure is not null)) server.Leave();
                 else server.Dispose();
                 foreach (BlockDevice device in server.Devices) DeleteRecord(device, !DeviceServer.IsGone(device));
             }
@@ -109,38 +102,20 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         server.Leave();
     }
 
-    private End WaitForTheEnd(TerminationSignals signals)
+    private ServerEnd WaitForTheEnd(TerminationSignals signals)
     {
-        long asked = 0;
-        bool draining = false;
+        var departure = new Departure(this);
         while (!_servers.TrueForAll(server => server.Ended))
         {
-            bool signalled = signals.Wait(draining ? s_look : RegionSet.LookInterval);
+            bool signalled = signals.Wait(departure.IsDraining ? s_look : RegionSet.LookInterval);
             LookAfterDevices(signals.TakeLookNow());
-            if (signalled)
-            {
-                bool again = asked != 0 && Environment.TickCount64 - asked <= s_patience.TotalMilliseconds;
-                asked = Environment.TickCount64;
-                bool wasDraining = draining;
-                draining = !IsInUse();
-                if (again && IsRecoverable && (wasDraining || !draining)) return End.Leave;
-            }
-
-            if (!draining) continue;
-            if (_servers.TrueForAll(server => server.IsIdle))
-            {
-                // Somebody may have come while I/O was waited for, and may come until the driver has stopped the last device.
-                draining = !IsInUse() && _servers.TrueForAll(server => server.TryRemove());
-                if (draining) return End.Remove;
-            }
-            else if (Environment.TickCount64 - asked >= s_patience.TotalMilliseconds)
-            {
-                LogNotIdle(log);
-                return End.Leave;
-            }
+            if (signalled && departure.Ask() is { } end) return end;
+            if (departure.Look() is not { } found) continue;
+            if (found == ServerEnd.Leave) LogNotIdle(log);
+            return found;
         }
 
-        return End.Remove;
+        return ServerEnd.Remove;
     }
 
     /// <summary>Once a second, for as long as devices are served: where nothing is new, nothing is allocated (I4).</summary>
@@ -176,8 +151,18 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
 
     private bool IsRecoverable => _servers.TrueForAll(server => server.IsRecoverable);
 
+    long IDepartingServer.Milliseconds => Environment.TickCount64;
+
+    bool IDepartingServer.IsRecoverable => IsRecoverable;
+
+    bool IDepartingServer.IsIdle => _servers.TrueForAll(server => server.IsIdle);
+
+    long IDepartingServer.CompletedIos => _servers.Sum(server => server.CompletedIos);
+
+    bool IDepartingServer.TryRemove() => _servers.TrueForAll(server => server.TryRemove());
+
     /// <summary>Whoever uses a device would lose what it wrote. A program that must go at once is asked twice, and its devices wait.</summary>
-    private bool IsInUse()
+    bool IDepartingServer.IsInUse()
     {
         string[] users = [.. _servers.SelectMany(server => server.Users())];
         if (users.Length > 0) LogInUse(log, string.Join("; ", users), IsRecoverable ? "; or ask within 10 s to leave them to another server" : string.Empty);

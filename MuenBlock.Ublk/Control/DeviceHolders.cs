@@ -46,7 +46,23 @@ internal sealed class DeviceHolders(SystemFiles system, OpenFiles files)
     /// <param name="id">The N of /dev/ublkbN.</param>
     public long CountInFlight(int id) =>
         (system.Text($"/sys/block/ublkb{id}/inflight") ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries)
-            .Sum(number => long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long count) ? count : 0);
+            .Sum(ParseCount);
+
+    /// <summary>I/Os of a block device that have ended.</summary>
+    /// <param name="id">The N of /dev/ublkbN.</param>
+    public static long Completed(int id) => Machine.CountCompleted(id);
+
+    /// <summary>I/Os of a block device that have ended: reads, writes, discards and flushes (Documentation/ABI/stable/sysfs-block, stat: their fields).</summary>
+    /// <param name="id">The N of /dev/ublkbN.</param>
+    public long CountCompleted(int id)
+    {
+        const int reads = 0;
+        const int writes = 4;
+        const int discards = 11;
+        const int flushes = 15;
+        string[] fields = (system.Text($"/sys/block/ublkb{id}/stat") ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        return new[] { reads, writes, discards, flushes }.Where(field => field < fields.Length).Sum(field => ParseCount(fields[field]));
+    }
 
     /// <summary>Who has a device's character device open: its server.</summary>
     /// <param name="id">The N of /dev/ublkcN.</param>
@@ -94,6 +110,8 @@ internal sealed class DeviceHolders(SystemFiles system, OpenFiles files)
         IReadOnlyList<string> found = Of(id);
         return found.Count == 0 && CountInFlight(id) == 0 && isClaimed(id) ? [Claimed] : found;
     }
+
+    private static long ParseCount(string text) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long count) ? count : 0;
 
     private static string Part(string disk, string name) => name == disk ? string.Empty : $" (/dev/{name})";
 

@@ -112,6 +112,9 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>Whether no I/O is under way. Stopping a device whose I/O does not end would wait for it for ever.</summary>
     public bool IsIdle => _devices.TrueForAll(device => device.IsClosed || DeviceHolders.InFlight(device.Id) == 0);
 
+    /// <summary>I/Os of the devices that have ended.</summary>
+    public long CompletedIos => _devices.Sum(device => DeviceHolders.Completed(device.Id));
+
     /// <summary>Which devices are in use, and by whom, in words; empty if none is.</summary>
     public IReadOnlyList<string> Users() =>
         [.. _devices.Where(device => !device.IsClosed).SelectMany(device => DeviceHolders.FindWithClaims(device.Id).Select(holder => $"{device.Path} is {holder}"))];

@@ -96,6 +96,16 @@ public sealed class RemovalMachineTests : IDisposable
     }
 
     [Theory]
+    [InlineData("     1  90 90 90    20 90 90 90  0 90 90   300 90 90 90   4000 90\n", 4321)]
+    [InlineData("1 90 90 90 20 90 90 90 0 90 90\n", 21)] // a kernel that counts no more
+    [InlineData("", 0)]
+    public void IOs_that_have_ended_are_reads_writes_discards_and_flushes(string text, long count)
+    {
+        _files.Write("/sys/block/ublkb3/stat", text);
+        Assert.Equal(count, new DeviceHolders(new SystemFiles(_files.Root), new OpenFiles(new SystemFiles(_files.Root), _ => null)).CountCompleted(3));
+    }
+
+    [Theory]
     [InlineData("/sys/class/ublk-char/ublkc3/dev", false, true)]
     [InlineData("/sys/block/ublkb3/dev", false, true)]
     [InlineData("/dev/ublkb3", true, true)]
