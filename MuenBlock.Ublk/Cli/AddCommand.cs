@@ -128,7 +128,7 @@ internal static class AddCommand
         ServerOptions Of(IReadOnlyList<ConnectionString> members, CpuChoice cpus) => new()
         {
             Connections = new QueueConnections(members),
-            RegionDirectory = Path.GetFullPath(directory),
+            RegionDirectory = RegionDirectory.Resolve(directory),
             Id = id ?? -1,
             Depth = depth,
             LargestIo = ParseSize(parsed.GetValue(s_maxIo)),

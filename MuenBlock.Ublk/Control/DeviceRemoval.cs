@@ -218,6 +218,11 @@ internal interface IRemovalMachine : IRecoveryMachine
     /// <param name="id">The device.</param>
     bool HasServer(int id);
 
+    /// <summary>Whether a process finds the same folder under a path as this one: it does not in a container, or another root, that has its own.</summary>
+    /// <param name="pid">The process.</param>
+    /// <param name="folder">The folder's full path.</param>
+    bool FindsSame(int pid, string folder);
+
     /// <summary>Whether there are still nodes of a device that the driver does not have any more.</summary>
     /// <param name="id">The device.</param>
     bool HasNodes(int id);

@@ -29,6 +29,9 @@ internal readonly record struct DeviceNumber(bool IsBlock, uint Major, uint Mino
 /// <param name="identify">The device that a path leads to, or null if it leads to none.</param>
 internal sealed partial class OpenFiles(SystemFiles system, Func<string, DeviceNumber?> identify)
 {
+    private const int CurrentDirectory = -100; // AT_FDCWD, linux/fcntl.h
+    private const int DontSync = 0x4000; // AT_STATX_DONT_SYNC: never wait for a network file system's server
+
     /// <summary>The processes that have one of some devices open.</summary>
     /// <param name="devices">The devices.</param>
     /// <returns>The process ids, in order.</returns>
@@ -62,8 +65,6 @@ internal sealed partial class OpenFiles(SystemFiles system, Func<string, DeviceN
     /// <param name="path">The path.</param>
     public static unsafe DeviceNumber? Identify(string path)
     {
-        const int CurrentDirectory = -100; // AT_FDCWD, linux/fcntl.h
-        const int DontSync = 0x4000; // AT_STATX_DONT_SYNC: never wait for a network file system's server
         const uint TypeOnly = 1; // STATX_TYPE, linux/stat.h
         const int FileType = 0xf000; // S_IFMT
         const int Block = 0x6000; // S_IFBLK
@@ -72,6 +73,15 @@ internal sealed partial class OpenFiles(SystemFiles system, Func<string, DeviceN
         if (Statx(CurrentDirectory, path, DontSync, TypeOnly, &status) != 0) return null;
         int type = status.Mode & FileType;
         return type is Block or Character ? new DeviceNumber(type == Block, status.DeviceMajor, status.DeviceMinor) : null;
+    }
+
+    /// <summary>Which file or folder a path leads to, whatever it is called: its file system and its inode. Null if it leads nowhere.</summary>
+    /// <param name="path">The path.</param>
+    public static unsafe (uint Major, uint Minor, ulong Inode)? IdentifyFile(string path)
+    {
+        const uint InodeOnly = 0x100; // STATX_INO
+        FileStatus status;
+        return Statx(CurrentDirectory, path, DontSync, InodeOnly, &status) == 0 ? (status.SystemMajor, status.SystemMinor, status.Inode) : null;
     }
 
     [LibraryImport("libc", EntryPoint = "statx", StringMarshalling = StringMarshalling.Utf8)]
@@ -85,6 +95,10 @@ internal sealed partial class OpenFiles(SystemFiles system, Func<string, DeviceN
         [FieldOffset(28)]
         public ushort Mode;
 
+        /// <summary>The inode's number.</summary>
+        [FieldOffset(32)]
+        public ulong Inode;
+
         /// <summary>The major number of the device that the file is (stx_rdev_major).</summary>
         [FieldOffset(128)]
         public uint DeviceMajor;
@@ -92,5 +106,13 @@ internal sealed partial class OpenFiles(SystemFiles system, Func<string, DeviceN
         /// <summary>Its minor number.</summary>
         [FieldOffset(132)]
         public uint DeviceMinor;
+
+        /// <summary>The major number of the file system that the file is in (stx_dev_major).</summary>
+        [FieldOffset(136)]
+        public uint SystemMajor;
+
+        /// <summary>Its minor number.</summary>
+        [FieldOffset(140)]
+        public uint SystemMinor;
     }
 }

@@ -106,8 +106,11 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
         QueueConnections[] recorded = record is not null && QueueConnections.TryParse(record.Connection) is { } known ? [known] : [];
         foreach (QueueConnections connections in Runs(given, info.HardwareQueues).Concat(recorded))
         {
-            if (connections.Count == info.HardwareQueues && Ownership.Fingerprint(connections, where) == Ownership.Connection(info))
-                return (connections, Path.GetFullPath(where));
+            // A device that an earlier version added may have the directory as it was spelled.
+            foreach (string place in new[] { RegionDirectory.Resolve(where), Path.GetFullPath(where) })
+            {
+                if (connections.Count == info.HardwareQueues && Ownership.Fingerprint(connections, place) == Ownership.Connection(info)) return (connections, place);
+            }
         }
 
         uint id = info.DeviceId;

@@ -50,6 +50,10 @@ internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, 
     public bool HasServer(int id) => holders.ServersOf(id).Count > 0;
 
     /// <inheritdoc/>
+    public bool FindsSame(int pid, string folder) =>
+        OpenFiles.IdentifyFile(system.At(folder)) is { } here && OpenFiles.IdentifyFile(system.At($"/proc/{pid}/root{folder}")) == here;
+
+    /// <inheritdoc/>
     public bool HasNodes(int id)
     {
         // Where /dev is not the kernel's own, as in a container, a node stays behind and means nothing.

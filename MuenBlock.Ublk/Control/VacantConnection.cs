@@ -1,4 +1,5 @@
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Protocol.Regions;
 
 namespace MuenBlock.Ublk.Control;
 
@@ -14,9 +15,22 @@ internal sealed class VacantConnection(ControlPlane control, IRemovalMachine mac
 
     private static readonly TimeSpan s_losing = TimeSpan.FromSeconds(10); // the driver's own work after a server's end takes milliseconds
 
-    /// <summary>Refuses connections of which a device waits for a server, or is about to.</summary>
+    /// <summary>How a device belongs to the connections.</summary>
+    private enum Belonging
+    {
+        /// <summary>Its record is lost: it may be joined of any.</summary>
+        Perhaps,
+
+        /// <summary>It uses some of their regions.</summary>
+        Shares,
+
+        /// <summary>It was added with a request region that one of them has, by whose lock a connection has one client only.</summary>
+        HasRequests,
+    }
+
+    /// <summary>Refuses connections of which a device waits for a server, or is about to, or is served with files that were there before theirs.</summary>
     /// <param name="connections">The connections. The caller holds their locks, so nobody else serves them.</param>
-    /// <param name="directory">Where their regions are.</param>
+    /// <param name="directory">Where their regions are, by its one path (<see cref="RegionDirectory.Resolve"/>).</param>
     /// <param name="giveUp">Whether to wait no longer; asked again and again.</param>
     /// <exception cref="ProgramException">There is such a device, or it was given up.</exception>
     public void Check(QueueConnections connections, string directory, Func<bool> giveUp)
@@ -38,7 +52,8 @@ internal sealed class VacantConnection(ControlPlane control, IRemovalMachine mac
     private bool Remains(int id, QueueConnections connections, string directory, long end)
     {
         if (control.TryGetInfo(id) is not { } info || !Ownership.IsOurs(info) || info.State == DeviceState.Dead) return false;
-        if (Use(info, connections, directory) is not { } of) return false;
+        if (Use(info, connections, directory) is not { } use) return false;
+        string of = use == Belonging.Perhaps ? $", whose record is lost and which may use any {info.HardwareQueues} connections, perhaps" : " of";
         if (DeviceSummary.Waits(info))
         {
             throw new ProgramException(
@@ -46,8 +61,16 @@ internal sealed class VacantConnection(ControlPlane control, IRemovalMachine mac
                 $"/dev/ublkb{id}{of} {connections.Name} waits for a server: take it over ('muenblock-ublk recover {id}'), or give it up ('muenblock-ublk del --force {id}')");
         }
 
-        // Its server has other regions of the same names, such as another container's. One that has let go of its device may go on with others.
-        if (info.ServerPid > 0 && !machine.IsEnding(info.ServerPid) && machine.HasServer(id)) return false;
+        // One that has let go of its device may go on with others.
+        if (info.ServerPid > 0 && !machine.IsEnding(info.ServerPid) && machine.HasServer(id))
+        {
+            // It has other regions of the same names: another container's, or the files that were here before. Those may have writes of this disk in them.
+            if (use != Belonging.HasRequests || !machine.FindsSame(info.ServerPid, directory)) return false;
+            throw new ProgramException(
+                ExitCode.Busy,
+                $"/dev/ublkb{id} of {connections.Name} is served by process {info.ServerPid} from files in {directory} that have been replaced since: take it over with those that are there now ('muenblock-ublk upgrade {id}'), or delete it ('muenblock-ublk del {id}')");
+        }
+
         if (machine.Milliseconds < end) return true;
         if (UnseenServer.MayServe(info, machine))
         {
@@ -65,14 +88,17 @@ internal sealed class VacantConnection(ControlPlane control, IRemovalMachine mac
     /// How a device belongs to any of the connections; null if it does not. The kernel has one fingerprint for all of those that are joined: whether a
     /// single one of them is among them only the device's record tells.
     /// </summary>
-    private string? Use(in DeviceInfo info, QueueConnections connections, string directory)
+    private Belonging? Use(in DeviceInfo info, QueueConnections connections, string directory)
     {
-        const string certainly = " of";
         uint print = Ownership.Connection(info);
-        if (info.HardwareQueues == 1)
-            return connections.Members.Any(member => Ownership.Fingerprint(member, directory) == print) ? certainly : null;
-        if (machine.TryLoadRecord((int)info.DeviceId) is not { } record || QueueConnections.TryParse(record.Connection) is not { } recorded || Ownership.Fingerprint(recorded, record.RegionDirectory) != print)
-            return $", whose record is lost and which may use any {info.HardwareQueues} connections, perhaps";
-        return record.RegionDirectory == directory && recorded.ShareRegions(connections) ? certainly : null;
+        if (machine.TryLoadRecord((int)info.DeviceId) is { } record && QueueConnections.TryParse(record.Connection) is { } recorded && Ownership.Fingerprint(recorded, record.RegionDirectory) == print)
+        {
+            // A record of an earlier version may have the directory as it was spelled.
+            if (RegionDirectory.Resolve(record.RegionDirectory) != directory || !recorded.ShareRegions(connections)) return null;
+            return recorded.Members.Any(member => connections.Members.Any(other => other.Request == member.Request)) ? Belonging.HasRequests : Belonging.Shares;
+        }
+
+        if (info.HardwareQueues > 1) return Belonging.Perhaps;
+        return connections.Members.Any(member => Ownership.Fingerprint(member, directory) == print) ? Belonging.HasRequests : null;
     }
 }

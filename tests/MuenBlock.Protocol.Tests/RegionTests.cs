@@ -230,6 +230,19 @@ public sealed unsafe partial class RegionTests : IDisposable
     }
 
     [Fact]
+    public void A_directory_has_one_path_however_it_is_spelled()
+    {
+        Directory.CreateDirectory($"{_folder}/a/b");
+        Directory.CreateSymbolicLink($"{_folder}/link", "a");
+        Directory.CreateSymbolicLink($"{_folder}/chain", $"{_folder}/link/b");
+        foreach (string spelled in new[] { "a/b", "a/b/", "link/b", "chain", "a/../link/./b//" }) Assert.Equal($"{_folder}/a/b", RegionDirectory.Resolve($"{_folder}/{spelled}"));
+
+        // It may be made later.
+        Assert.Equal($"{_folder}/a/c/d", RegionDirectory.Resolve($"{_folder}/link/c/d"));
+        Assert.Equal("/", RegionDirectory.Resolve("/"));
+    }
+
+    [Fact]
     public void The_default_directory_is_Muens_where_that_is_mounted()
     {
         string mounts = Path.Combine(_folder, "mounts");

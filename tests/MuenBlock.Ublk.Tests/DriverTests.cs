@@ -284,6 +284,8 @@ public sealed class DriverTests : IDisposable
 
         public bool HasServer(int id) => machine.HasServer(id);
 
+        public bool FindsSame(int pid, string folder) => machine.FindsSame(pid, folder);
+
         public bool HasNodes(int id) => machine.HasNodes(id);
 
         public bool IsAlive(int pid) => false;

@@ -73,6 +73,11 @@ internal sealed class FakeMachine(FakeDriver driver) : IRemovalMachine
 
     public bool HasServer(int id) => Servers.Contains(id);
 
+    /// <summary>Processes with files of their own, such as a container's.</summary>
+    public HashSet<int> Elsewhere { get; } = [];
+
+    public bool FindsSame(int pid, string folder) => !Elsewhere.Contains(pid);
+
     public bool HasNodes(int id) => false;
 
     public bool IsAlive(int pid) => Alive.Contains(pid);

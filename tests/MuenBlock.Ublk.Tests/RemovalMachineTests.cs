@@ -120,6 +120,19 @@ public sealed class RemovalMachineTests : IDisposable
     }
 
     [Fact]
+    public void A_process_with_another_root_has_folders_of_its_own()
+    {
+        Directory.CreateDirectory(_files.Root + "/shared/regions");
+        Directory.CreateDirectory(_files.Root + "/container/shared/regions");
+        _files.Link("/proc/12/root", _files.Root);
+        _files.Link("/proc/13/root", _files.Root + "/container");
+        Assert.True(_machine.FindsSame(12, "/shared/regions"));
+        Assert.False(_machine.FindsSame(13, "/shared/regions"));
+        Assert.False(_machine.FindsSame(12, "/nowhere"));
+        Assert.False(_machine.FindsSame(14, "/shared/regions"));
+    }
+
+    [Fact]
     public void A_log_that_a_user_named_is_the_users()
     {
         Directory.CreateDirectory(Folder);

@@ -80,15 +80,56 @@ public sealed class VacantConnectionTests : IDisposable
         Refused("/dev/ublkb3 of connection 1 waits for a server");
     }
 
-    // Who has the locks is its connection's only server. Regions of the same names may be another container's, or have been replaced.
+    // Who has the locks is its connection's only server. That of another container has files of its own.
     [Fact]
-    public void A_device_with_a_server_uses_other_regions()
+    public void A_device_with_a_server_elsewhere_uses_other_regions()
+    {
+        _machine.Alive.Add(Server);
+        _machine.Servers.Add(3);
+        _machine.Elsewhere.Add(Server);
+        Put(3, DeviceState.Live);
+        Check();
+        Assert.Equal(0, _machine.Milliseconds);
+    }
+
+    // Its server waits for a backend that it can never have again, with writes that would land on the disk when it is taken over.
+    [Fact]
+    public void A_device_that_is_served_from_files_that_have_been_replaced_is_refused()
     {
         _machine.Alive.Add(Server);
         _machine.Servers.Add(3);
         Put(3, DeviceState.Live);
-        Check();
+        Refused("/dev/ublkb3 of connection 1 is served by process 100 from files in /dev/shm that have been replaced since: take it over");
+
+        // So is one that is joined of the connection and others.
+        PutJoined(DeviceState.Live);
+        _machine.Records[3] = DeviceRecordTests.Example(3, Server) with { Connection = s_joined.ToString() };
+        Refused("/dev/ublkb3 of connection 1 is served by process 100 from files");
         Assert.Equal(0, _machine.Milliseconds);
+    }
+
+    // The lock is the request region's.
+    [Fact]
+    public void A_device_of_another_connection_that_has_a_buffer_in_common_is_not_in_the_way_while_it_has_its_server()
+    {
+        var beside = ConnectionString.Parse("2:d:e:c");
+        _machine.Alive.Add(Server);
+        _machine.Servers.Add(3);
+        _driver.Put(3, DeviceState.Live, Server, connection: Ownership.Fingerprint(beside, Folder));
+        _machine.Records[3] = DeviceRecordTests.Example(3, Server) with { Connection = beside.ToString(), RegionDirectory = Folder };
+        Check();
+    }
+
+    // An earlier version marked devices with the directory as it was spelled.
+    [Fact]
+    public void A_device_that_was_added_by_another_spelling_of_the_directory_is_known_by_its_record()
+    {
+        using var files = new FakeSystem();
+        string spelled = files.Root + "/link";
+        Directory.CreateSymbolicLink(spelled, Folder);
+        _driver.Put(3, DeviceState.Quiesced, Server, connection: Ownership.Fingerprint(s_connection, spelled));
+        _machine.Records[3] = DeviceRecordTests.Example(3, Server) with { Connection = s_connection.ToString(), RegionDirectory = spelled };
+        Refused("/dev/ublkb3 of connection 1 waits for a server");
     }
 
     [Fact]
