@@ -22,7 +22,6 @@ internal static partial class BackgroundServer
 
     private const int StandardOutput = 1;
     private const uint FirstOther = 3; // after standard input, output and error
-    private const uint LogMode = 0b110_110_110; // less the umask
     private const int SignalStatus = 128; // a process that a signal ended has this and its number as its status
     private const int CloseOnExec = 4; // CLOSE_RANGE_CLOEXEC, linux/close_range.h
 
@@ -189,7 +188,7 @@ internal static partial class BackgroundServer
     {
         try
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!, DeviceRecord.FolderMode);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -197,7 +196,7 @@ internal static partial class BackgroundServer
         }
 
         // Every write goes to the end, also where a predecessor that is about to end still writes.
-        return PosixFile.TryOpen(path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY, out int error, LogMode) ?? throw CannotWrite(path, PosixFile.Describe(error));
+        return PosixFile.TryOpen(path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY, out int error, (uint)DeviceRecord.FileMode) ?? throw CannotWrite(path, PosixFile.Describe(error));
     }
 
     private static ProgramException CannotWrite(string path, string why) => new(ExitCode.Resource, $"cannot write the log file {path}: {why}");

@@ -16,9 +16,13 @@ internal sealed record DeviceRecord
     /// <summary>Where the files are.</summary>
     public const string Directory = "/run/muenblock";
 
-    private const UnixFileMode FolderMode =
+    /// <summary>Who may do what with the folder: root changes it, all read it, whatever the umask is. Root obeys what is in it.</summary>
+    public const UnixFileMode FolderMode =
         UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
         | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
+
+    /// <summary>The same for the files.</summary>
+    public const UnixFileMode FileMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
 
     /// <summary>The N of /dev/ublkbN.</summary>
     public required int Id { get; init; }
@@ -120,7 +124,8 @@ internal sealed record DeviceRecord
         try
         {
             System.IO.Directory.CreateDirectory(directory, FolderMode);
-            File.WriteAllBytes(part, JsonSerializer.SerializeToUtf8Bytes(this, RecordJson.Default.DeviceRecord));
+            using (var written = new FileStream(part, new FileStreamOptions { Mode = System.IO.FileMode.Create, Access = FileAccess.Write, UnixCreateMode = FileMode }))
+                written.Write(JsonSerializer.SerializeToUtf8Bytes(this, RecordJson.Default.DeviceRecord));
             File.Move(part, file, overwrite: true);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -1,11 +1,13 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using CsCheck;
 using MuenBlock.Protocol.Programs;
+using MuenBlock.Ublk.Cli;
 using MuenBlock.Ublk.Control;
 
 namespace MuenBlock.Ublk.Tests;
 
-public sealed class DeviceRecordTests : IDisposable
+public sealed partial class DeviceRecordTests : IDisposable
 {
     private static readonly Gen<DeviceRecord> s_records =
         Gen.Select(Gen.Int[0, 1000], Gen.Int[1, int.MaxValue], Gen.String, Gen.String, Gen.Int[0, 65535], Gen.String.Null(), Gen.DateTimeOffset)
@@ -111,6 +113,24 @@ public sealed class DeviceRecordTests : IDisposable
         Assert.False(mode.HasFlag(UnixFileMode.GroupWrite));
     }
 
+    // Root goes by what it finds there. A service manager, or a shell, may have no umask at all.
+    [Fact]
+    public void Nobody_else_may_write_to_what_is_made_whatever_the_umask_is()
+    {
+        uint before = Umask(0);
+        try
+        {
+            using (BackgroundServer.OpenLog($"{Folder}/server-1.log")) Example(4).Save(Folder);
+        }
+        finally
+        {
+            _ = Umask(before);
+        }
+
+        Assert.Equal(DeviceRecord.FolderMode, File.GetUnixFileMode(Folder));
+        foreach (string file in Directory.EnumerateFiles(Folder)) Assert.Equal(DeviceRecord.FileMode, File.GetUnixFileMode(file));
+    }
+
     [Fact]
     public void What_cannot_be_saved_is_said()
     {
@@ -168,6 +188,9 @@ public sealed class DeviceRecordTests : IDisposable
     [InlineData("/run/muenblock/sub/server-12.log", false)]
     public void A_log_that_nobody_named_is_told_by_its_place(string path, bool isServerLog) =>
         Assert.Equal(isServerLog, DeviceRecord.IsServerLog(path));
+
+    [LibraryImport("libc", EntryPoint = "umask")]
+    private static partial uint Umask(uint mask);
 
     private byte[] Save(DeviceRecord record, out string file)
     {
