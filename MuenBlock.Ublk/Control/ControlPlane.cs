@@ -190,8 +190,22 @@ internal sealed partial class ControlPlane : IDisposable
     /// <param name="id">The device.</param>
     public void Delete(int id)
     {
+        long end = Environment.TickCount64 + (long)LongDeadline.TotalMilliseconds;
+        if (TryGetInfo(id) is not { } device) return;
         int result = Execute(UblkCommands.DeleteDevice, id, [], 0, 0, LongDeadline);
-        if (result != -ENODEV) Check(UblkCommands.DeleteDevice, id, result);
+        if (result == -ENODEV) return;
+        if (result != -EINTR)
+        {
+            Check(UblkCommands.DeleteDevice, id, result);
+            return;
+        }
+
+        // Only the wait was interrupted. The command is not sent again: the id may be free by now, and another device's, which that would stop and delete.
+        while (TryGetInfo(id) is { State: DeviceState.Dead } now && now.ServerFlags == device.ServerFlags)
+        {
+            if (Environment.TickCount64 >= end) throw ControlErrors.TimedOut(UblkCommands.DeleteDevice, id, LongDeadline, _system);
+            Thread.Sleep(RetryMilliseconds);
+        }
     }
 
     /// <summary>Removes a device that was stopped, without waiting for those who still have it open (DEL_DEV_ASYNC). Nothing happens if there is no such device.</summary>
@@ -297,8 +311,8 @@ internal sealed partial class ControlPlane : IDisposable
             LogEnd(_log, UblkCommands.Name(command), id, end, result, milliseconds);
             if (end != CommandEnd.Completed) throw ControlErrors.TimedOut(command, id, deadline, _system);
 
-            // These wait interruptibly, for fetches or for the last user, and go on waiting when they are sent again.
-            bool waits = command is UblkCommands.StartDevice or UblkCommands.DeleteDevice or UblkCommands.EndUserRecovery;
+            // These wait interruptibly for fetches, and go on waiting when they are sent again.
+            bool waits = command is UblkCommands.StartDevice or UblkCommands.EndUserRecovery;
             if (result != -EINTR || !waits || milliseconds >= deadline.TotalMilliseconds) return result;
         }
     }
