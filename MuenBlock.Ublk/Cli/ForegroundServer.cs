@@ -73,7 +73,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
             {
                 if (server.IsRecoverable && (end == ServerEnd.Leave || server.Failure is not null)) server.Leave();
                 else server.Dispose();
-                foreach (BlockDevice device in server.Devices) DeleteRecord(device, !DeviceServer.IsGone(device));
+                foreach (BlockDevice device in server.Devices) DeleteRecord(device, server.Remains(device));
             }
         }
     }
@@ -87,7 +87,7 @@ internal sealed partial class ForegroundServer(IReadOnlyList<ServerOptions> conn
         }
         catch
         {
-            foreach (BlockDevice device in server.Devices) DeleteRecord(device, !DeviceServer.IsGone(device));
+            foreach (BlockDevice device in server.Devices) DeleteRecord(device, server.Remains(device));
             throw;
         }
     }

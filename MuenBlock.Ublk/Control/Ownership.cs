@@ -1,6 +1,7 @@
 using System.Text;
 using MuenBlock.Protocol;
 using MuenBlock.Protocol.Messages;
+using MuenBlock.Protocol.Programs;
 
 namespace MuenBlock.Ublk.Control;
 
@@ -38,6 +39,23 @@ internal static class Ownership
     /// <param name="mark">What that process's device is marked with.</param>
     /// <param name="pid">The process.</param>
     public static bool IsStill(in DeviceInfo info, ulong mark, int pid) => info.ServerFlags == mark && (DeviceSummary.ServerOf(info) is not { } server || server == pid);
+
+    /// <summary>Whether the driver still has a device, whoever serves it by now. Its id alone does not tell, as that may be another device's.</summary>
+    /// <param name="control">The driver.</param>
+    /// <param name="id">The device.</param>
+    /// <param name="mark">What it is marked with.</param>
+    /// <returns>True also if that cannot be told.</returns>
+    public static bool IsStillThere(ControlPlane control, int id, ulong mark)
+    {
+        try
+        {
+            return control.TryGetInfo(id) is { } info && info.ServerFlags == mark;
+        }
+        catch (ProgramException)
+        {
+            return true;
+        }
+    }
 
     /// <summary>The id on its connection of a device of ours.</summary>
     public static byte DeviceIndex(in DeviceInfo info) => (byte)info.ServerFlags;

@@ -11,6 +11,7 @@ internal sealed partial class DeviceServer
     private static readonly TimeSpan s_passingUse = TimeSpan.FromSeconds(2); // udev's look at a device takes less
 
     private int _removed;
+    private BlockDevice[] _remaining = [];
 
     /// <summary>Stops and deletes the devices that are still there, whoever uses them; but not one that waits for another server.</summary>
     public void Dispose()
@@ -42,7 +43,7 @@ internal sealed partial class DeviceServer
 
         // Where tags were aborted and nothing is under way the driver wants no server any more: the device was stopped, or another server is expected. A
         // thread that has failed has closed its queues without that.
-        foreach (BlockDevice device in _devices.Where(device => !device.IsClosed || (Failure is not null && !IsGone(device)))) LogLeft(_log, device.Path);
+        foreach (BlockDevice device in _devices.Where(device => !device.IsClosed || (Failure is not null && DeviceDirectory.Ids().Contains(device.Id)))) LogLeft(_log, device.Path);
         End();
     }
 
@@ -60,9 +61,9 @@ internal sealed partial class DeviceServer
         }
     }
 
-    /// <summary>Whether the driver has no such device any more, so that what is known of it may go.</summary>
+    /// <summary>Whether the driver still had a device when this server had let go of it, so that what is known of it is kept.</summary>
     /// <param name="device">One of the devices, after <see cref="Dispose"/> or <see cref="Leave"/>.</param>
-    public static bool IsGone(BlockDevice device) => !DeviceDirectory.Ids().Contains(device.Id);
+    public bool Remains(BlockDevice device) => _remaining.Contains(device);
 
     private void End()
     {
@@ -70,6 +71,9 @@ internal sealed partial class DeviceServer
         Join();
         foreach (BlockDevice device in _devices) device.Close();
         foreach (Line line in _lines) line.Dispose();
+
+        // From here on nobody waits for this process, should the driver not answer.
+        _remaining = [.. _devices.Where(device => Ownership.IsStillThere(_control, device.Id, device.Mark))];
         _control.Dispose();
     }
 

@@ -58,6 +58,27 @@ public sealed class OwnershipTests
         Assert.False(Ownership.IsStill(info with { ServerFlags = Ownership.Mark(1, OffsetUnit.Sectors, 8) }, mark, server));
     }
 
+    // What is kept of a device for later (its record, its server's log) is kept as long as it is there, and no longer.
+    [Fact]
+    public void A_device_is_there_until_it_is_gone_or_its_id_is_anothers()
+    {
+        var driver = new FakeDriver();
+        driver.Put(3, DeviceState.Dead, device: 1);
+        ulong mark = driver.Devices[3].ServerFlags;
+        using ControlPlane control = driver.OpenPlane();
+        Assert.True(Ownership.IsStillThere(control, 3, mark));
+        driver.Put(3, DeviceState.Live, pid: 4711, device: 1); // a successor has taken it over
+        Assert.True(Ownership.IsStillThere(control, 3, mark));
+        driver.Put(3, device: 1, connection: 5);
+        Assert.False(Ownership.IsStillThere(control, 3, mark));
+        driver.Put(3, ours: false);
+        Assert.False(Ownership.IsStillThere(control, 3, mark));
+        driver.Devices.Clear();
+        Assert.False(Ownership.IsStillThere(control, 3, mark));
+        driver.Answer = _ => -13; // EACCES: it cannot be told
+        Assert.True(Ownership.IsStillThere(control, 3, mark));
+    }
+
     // The kernel keeps it while programs are replaced: a later version must find the same.
     [Fact]
     public void The_fingerprint_does_not_depend_on_the_program() =>
