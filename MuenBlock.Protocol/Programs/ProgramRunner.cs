@@ -52,7 +52,15 @@ public static class ProgramRunner
 
     private static int Fail(string program, ExitCode code, string message)
     {
-        Console.Error.WriteLine($"{program}: {message}");
+        try
+        {
+            Console.Error.WriteLine($"{program}: {message}");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Its disk is full, or it was closed. The code says what kind of failure it is, and service managers go by that.
+        }
+
         return (int)code;
     }
 }

@@ -188,3 +188,15 @@ says_where_it_failed_if_asked() {
     grep -q '^   at ' complained
 }
 check "MUENBLOCK_DEBUG=1 shows where a program failed" says_where_it_failed_if_asked
+
+# Service managers restart by it, or do not.
+keeps_its_exit_code() {
+    local status=0
+    "$@" --conn wrong 2>/dev/full || status=$?
+    ((status == 2)) || { echo "status $status where the disk of standard error is full"; return 1; }
+    status=0
+    "$@" --conn wrong 2>&- || status=$?
+    ((status == 2)) || { echo "status $status where standard error is closed"; return 1; }
+}
+check "muenblock-backend ends with its exit code where its message cannot be written" keeps_its_exit_code muenblock-backend serve --device x:1
+check "muenblock-ublk ends with its exit code where its message cannot be written" keeps_its_exit_code muenblock-ublk add
