@@ -21,7 +21,7 @@ public static unsafe partial class SystemCallFilter
         SystemCall.IoUringEnter, SystemCall.Futex, SystemCall.Write, SystemCall.Read, SystemCall.ClockGettime, SystemCall.IoUringRegister,
         SystemCall.RtSigreturn, SystemCall.RtSigprocmask, SystemCall.RtSigaction, SystemCall.SchedYield, SystemCall.Fstat,
         SystemCall.Close, SystemCall.Poll, SystemCall.Lseek, SystemCall.Munmap, SystemCall.Brk, SystemCall.Madvise, SystemCall.Mremap,
-        SystemCall.Getpid, SystemCall.Gettid, SystemCall.Tgkill, SystemCall.Sigaltstack, SystemCall.SetRobustList, SystemCall.Rseq,
+        SystemCall.Getpid, SystemCall.Gettid, SystemCall.Sigaltstack, SystemCall.SetRobustList, SystemCall.Rseq,
         SystemCall.Exit, SystemCall.ExitGroup, SystemCall.Membarrier, SystemCall.ClockNanosleep, SystemCall.Nanosleep, SystemCall.SchedGetaffinity,
         SystemCall.Getrandom, SystemCall.RestartSyscall, SystemCall.Getcpu, SystemCall.Sysinfo, SystemCall.Prctl,
     ];
@@ -83,7 +83,7 @@ public static unsafe partial class SystemCallFilter
     }
 
     /// <summary>The filter as a program of the kernel's packet filter (linux/filter.h).</summary>
-    /// <param name="allowed">What is allowed; memory stays not executable, and threads are the only children.</param>
+    /// <param name="allowed">What is allowed; memory stays not executable, threads are the only children, and signals reach this process alone.</param>
     /// <param name="readsSmart">Whether the two ioctls for SMART data are allowed.</param>
     internal static Instruction[] Build(IReadOnlyList<SystemCall> allowed, bool readsSmart = false)
     {
@@ -107,6 +107,10 @@ public static unsafe partial class SystemCallFilter
             AnswerBy(call, [Instruction.Load(protection), Instruction.IfAnyBit(Executable, 1, 0), Instruction.Return(Allow), Instruction.Return(FailWith | Eperm)]);
         }
 
+        // The runtime signals its own threads. Other processes of the same user are none of a program's business.
+        AnswerBy(
+            SystemCall.Tgkill,
+            [Instruction.Load(FirstArgumentAt), Instruction.IfEqual((uint)Environment.ProcessId, 1, 0), Instruction.Return(FailWith | Eperm), Instruction.Return(Allow)]);
         AnswerBy(SystemCall.Clone, [Instruction.Load(FirstArgumentAt), Instruction.IfAnyBit(OfThisProcess, 0, 1), Instruction.Return(Allow), Instruction.Return(KillProcess)]);
         if (readsSmart)
         {

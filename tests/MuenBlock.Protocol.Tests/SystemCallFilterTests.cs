@@ -53,6 +53,18 @@ public sealed class SystemCallFilterTests
     [InlineData(0x0120_0011, KillProcess)] // a process
     public void A_thread_may_be_started_and_a_process_may_not(uint flags, uint answer) => Assert.Equal(answer, Run(s_backend, 56, first: flags));
 
+    [Fact]
+    public void A_signal_reaches_no_other_process()
+    {
+        const uint tgkill = 234;
+        foreach (Instruction[] program in (Instruction[][])[s_backend, s_blockServer])
+        {
+            Assert.Equal(Allow, Run(program, tgkill, first: (uint)Environment.ProcessId));
+            Assert.Equal(FailsWithEperm, Run(program, tgkill, first: 1));
+            foreach (uint other in (uint[])[62, 200, 129, 297, 424]) Assert.Equal(FailsWithEperm, Run(program, other, first: (uint)Environment.ProcessId)); // kill, tkill, rt_sigqueueinfo, rt_tgsigqueueinfo, pidfd_send_signal
+        }
+    }
+
     [Theory]
     [InlineData(0x2285, Allow)] // SG_IO
     [InlineData(0xc048_4e41, Allow)] // NVME_IOCTL_ADMIN_CMD
