@@ -10,6 +10,9 @@ namespace MuenBlock.Protocol.Programs;
 /// </summary>
 internal static unsafe class NativeCode
 {
+    /// <summary>What can be done where <see cref="TryPlace"/> fails.</summary>
+    public const string Remedy = "allow that (MemoryDenyWriteExecute=no in a unit)";
+
     private const int PageSize = 4096;
 
     /// <summary>Whether the pieces are for this processor.</summary>

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
 using System.Runtime.InteropServices;
 using MuenBlock.Protocol.Programs;
 using MuenBlock.Protocol.Regions;
@@ -37,12 +36,11 @@ public static unsafe partial class Privileges
         0x48, 0xbf, 0, 0, 0, 0, 0, 0, 0, 0, //       mov  rdi, header
         0x48, 0xbe, 0, 0, 0, 0, 0, 0, 0, 0, //       mov  rsi, sets
         0x0f, 0x05, //                               syscall
-        0x48, 0xb9, 0, 0, 0, 0, 0, 0, 0, 0, //       mov  rcx, counts
+        0x48, 0xb9, 0, 0, 0, 0, 0, 0, 0, 0, //       mov  rcx, failures
         0x48, 0x85, 0xc0, //                         test rax, rax
-        0x74, 0x04, //                               jz   done
-        0xf0, 0xff, 0x41, 0x04, //                   lock inc dword [rcx+4]      failures
-        0xf0, 0xff, 0x01, //                   done: lock inc dword [rcx]        threads
-        0xc3, //                                     ret
+        0x74, 0x03, //                               jz   done
+        0xf0, 0xff, 0x01, //                         lock inc dword [rcx]
+        0xc3, //                               done: ret
     ];
 
     /// <summary>No program that this process would start could have more than it has. For the calling thread and those that it starts.</summary>
@@ -73,60 +71,60 @@ public static unsafe partial class Privileges
     public static void DropCapabilities(ulong keep)
     {
         if (!NativeCode.IsSupported) return;
-        var memory = (Broadcast*)NativeMemory.AllocZeroed((nuint)sizeof(Broadcast));
-        memory->Version = CapabilityVersion;
-        _ = Capget(&memory->Version, memory->Sets);
-        memory->Limit(keep);
-        const int headerAt = 0x26, setsAt = 0x30, countsAt = 0x3c; // in the handler
-        void* code = NativeCode.TryPlace(Handler, [(headerAt, (ulong)&memory->Version), (setsAt, (ulong)memory->Sets), (countsAt, (ulong)&memory->Threads)]);
-        if (code == null) throw Failed("memory cannot be made executable");
-        var action = new SignalAction { Handler = (nuint)code, Flags = SignalAction.WithInformation | SignalAction.OnAlternateStack | SignalAction.Restart };
-        if (SignalAction.Set(BroadcastSignal, &action, null) != 0) throw Failed(PosixFile.Describe(errno));
-
-        // A thread that one of these starts meanwhile may be missed by one look, but not by the next.
-        var told = new HashSet<int>();
-        while (true)
-        {
-            int[] fresh = [.. Threads().Where(told.Add)];
-            if (fresh.Length == 0) break;
-            foreach (int thread in fresh) _ = Tgkill(TgkillCall, Environment.ProcessId, thread, BroadcastSignal);
-            long start = Stopwatch.GetTimestamp();
-            while (Volatile.Read(ref memory->Threads) < told.Count(IsAlive))
-            {
-                if (Stopwatch.GetElapsedTime(start) > s_patience) throw Failed("a thread does not take the signal");
-                Thread.Sleep(1);
-            }
-        }
-
-        SignalAction ignored = new() { Handler = 1 };
-        _ = SignalAction.Set(BroadcastSignal, &ignored, null);
-        if (memory->Failures != 0) throw Failed("capset(2) failed");
-    }
-
-    private static IEnumerable<int> Threads() =>
-        Directory.EnumerateDirectories("/proc/self/task").Select(path => int.Parse(Path.GetFileName(path), CultureInfo.InvariantCulture)).Where(IsAlive);
-
-    /// <summary>Whether a thread is there and can take a signal: a ring's workers are listed, but run in the kernel alone, each I/O with its sender's rights.</summary>
-    private static bool IsAlive(int thread)
-    {
-        const int flagsAt = 6; // of what follows the name (proc_pid_stat(5))
-        const uint ringWorker = 0x10; // PF_IO_WORKER, linux/sched.h
         try
         {
-            string status = File.ReadAllText($"/proc/self/task/{thread}/stat");
-            string[] fields = status[(status.LastIndexOf(')') + 2)..].Split(' ');
-            return (uint.Parse(fields[flagsAt], CultureInfo.InvariantCulture) & ringWorker) == 0;
+            // A thread that one of these starts meanwhile may be missed by one look, but not by the next.
+            var threads = new ThreadCapabilities();
+            Broadcast* broadcast = null;
+            while (threads.Beyond(keep) is { Count: > 0 } holders)
+            {
+                if (broadcast == null) broadcast = Prepare(keep);
+                holders.ForEach(Tell);
+
+                // That a thread has run the handler says less than what it has then.
+                for (long start = Stopwatch.GetTimestamp(); ; Thread.Sleep(1))
+                {
+                    _ = holders.RemoveAll(thread => !threads.IsBeyond(thread, keep));
+                    if (holders.Count == 0) break;
+                    if (Volatile.Read(ref broadcast->Failures) != 0) throw Failed("capset(2) failed");
+                    if (Stopwatch.GetElapsedTime(start) > s_patience) throw Failed("a thread does not take the signal");
+                }
+            }
+
+            SignalAction ignored = new() { Handler = 1 };
+            if (broadcast != null) _ = SignalAction.Set(BroadcastSignal, &ignored, null);
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return false;
+            throw Failed($"its threads cannot be looked at: {e.Message}", e is DirectoryNotFoundException ? "mount /proc" : "raise the limit on open files (ulimit -n, LimitNOFILE)");
         }
+    }
+
+    /// <summary>From now on a thread that takes the signal gives up what it is not to keep.</summary>
+    private static Broadcast* Prepare(ulong keep)
+    {
+        var broadcast = (Broadcast*)NativeMemory.AllocZeroed((nuint)sizeof(Broadcast));
+        broadcast->Version = CapabilityVersion;
+        _ = Capget(&broadcast->Version, broadcast->Sets);
+        broadcast->Limit(keep);
+        const int headerAt = 0x26, setsAt = 0x30, failuresAt = 0x3c; // in the handler
+        void* code = NativeCode.TryPlace(Handler, [(headerAt, (ulong)&broadcast->Version), (setsAt, (ulong)broadcast->Sets), (failuresAt, (ulong)&broadcast->Failures)]);
+        if (code == null) throw Failed("memory cannot be made executable", NativeCode.Remedy);
+        var action = new SignalAction { Handler = (nuint)code, Flags = SignalAction.WithInformation | SignalAction.OnAlternateStack | SignalAction.Restart };
+        return SignalAction.Set(BroadcastSignal, &action, null) == 0 ? broadcast : throw Failed(PosixFile.Describe(errno));
+    }
+
+    private static void Tell(int thread)
+    {
+        if (Tgkill(TgkillCall, Environment.ProcessId, thread, BroadcastSignal) == 0) return;
+        int error = Marshal.GetLastPInvokeError();
+        if (error != ESRCH) throw Failed($"a thread cannot be told: {PosixFile.Describe(error)}", "raise the limit on pending signals (ulimit -i, LimitSIGPENDING)");
     }
 
     private static Account* Find(string name) => GetPasswd(name);
 
-    private static ProgramException Failed(string why) =>
-        new(ExitCode.Environment, $"privileges cannot be given up ({why}): start with --sandbox off to keep them");
+    private static ProgramException Failed(string why, string? remedy = null) =>
+        new(ExitCode.Environment, $"privileges cannot be given up ({why}): {(remedy is null ? string.Empty : remedy + ", or ")}start with --sandbox off to keep them");
 
     [LibraryImport("libc", EntryPoint = "getpwnam", StringMarshalling = StringMarshalling.Utf8)]
     private static partial Account* GetPasswd(string name);
@@ -146,7 +144,7 @@ public static unsafe partial class Privileges
     [LibraryImport("libc", EntryPoint = "capget")]
     private static partial int Capget(uint* header, uint* sets);
 
-    [LibraryImport("libc", EntryPoint = "syscall")]
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial long Tgkill(long number, long process, long thread, long signal);
 
     /// <summary>struct passwd (pwd.h, on x86-64).</summary>
@@ -157,7 +155,7 @@ public static unsafe partial class Privileges
         [FieldOffset(20)] public uint Group;
     }
 
-    /// <summary>What the handler reads and counts.</summary>
+    /// <summary>What the handler reads, and counts.</summary>
     [StructLayout(LayoutKind.Sequential)]
     private struct Broadcast
     {
@@ -168,7 +166,6 @@ public static unsafe partial class Privileges
         // Two of struct __user_cap_data_struct: effective, permitted and inheritable of the low and of the high half.
         public fixed uint Sets[6];
 
-        public int Threads;
         public int Failures;
 
         public void Limit(ulong keep)

@@ -140,6 +140,39 @@ keeps_all_without_a_sandbox() {
 }
 check "--sandbox off leaves a backend what it was started with, and says so" keeps_all_without_a_sandbox
 
+# Whichever file is the one too many: none that serves has kept what it was to give up, because it could not look.
+gives_up_its_privileges_or_fails() {
+    local files status served=0
+    for ((files = 26; files > 10; files--)); do
+        status=0
+        started_by=(prlimit --nofile=$files)
+        if serving_at_all "files-$files" --conn $conn --device served:1 --region-dir "$in_memory/files" --log-level info; then
+            keeps_nothing || { echo "with $files open files"; return 1; }
+            served=$((served + 1))
+            kill -TERM $server
+        fi
+        ended || status=$?
+        ((status == 0 || status == 3 || status == 4)) || { echo "status $status with $files open files"; cat "files-$files.log"; return 1; }
+    done
+    echo "$served of the starts have served"
+    ((0 < served && served < 16))
+}
+check "a backend with too few open files fails instead of keeping its privileges" gives_up_its_privileges_or_fails
+
+row 3 "a thread cannot be told: Resource temporarily unavailable): raise the limit on pending signals" \
+    prlimit --sigpending=0:0 muenblock-backend serve --log-level error --conn $conn --device served:1 --create-regions --region-dir "$in_memory/signals"
+
+# As MemoryDenyWriteExecute=yes of a unit. 65 is PR_SET_MDWE, since Linux 6.3.
+cat >never-executable <<'PYTHON'
+import ctypes, os, sys
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit('no PR_SET_MDWE')
+os.execvp(sys.argv[1], sys.argv[1:])
+PYTHON
+if python3 never-executable true; then
+    row 3 "(memory cannot be made executable): allow that (MemoryDenyWriteExecute=no in a unit), or start with --sandbox off" \
+        python3 never-executable muenblock-backend serve --log-level error --conn $conn --device served:1 --create-regions --region-dir "$in_memory/executable"
+fi
+
 # A directory that is missing is made, too; nobody else can look into either.
 makes_private_regions() {
     serving_at_all private --conn $conn --device served:1 --region-dir "$t/made/anew"
