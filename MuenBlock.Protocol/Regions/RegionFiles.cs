@@ -24,6 +24,7 @@ public sealed partial class RegionFiles(ILogger log)
             throw new ProgramException(ExitCode.Resource, $"regions {other} and {region.Path} are the same file: give each a file of its own");
         }
 
+        if (_paths.Count == 1 && !RegionGuard.IsInstalled) LogNotGuarded(log, NativeCode.Remedy);
         if (region.Mode.HasFlag(UnixFileMode.OtherWrite)) LogOpenToAll(log, region.Path, Octal(region.Mode), "chmod o-w");
         string directory = Path.GetDirectoryName(region.Path)!;
         if (!_directories.Add(directory)) return region;
@@ -33,6 +34,9 @@ public sealed partial class RegionFiles(ILogger log)
     }
 
     private static string Octal(UnixFileMode mode) => Convert.ToString((int)mode, 8);
+
+    [LoggerMessage(62, LogLevel.Warning, "memory cannot be made executable, so there is no handler for regions that are cut off: whoever may write to a region's file can end this process, with all of its connections; {Remedy}")]
+    private static partial void LogNotGuarded(ILogger log, string remedy);
 
     [LoggerMessage(61, LogLevel.Warning, "{Path} can be changed by every user of this machine (its mode is {Mode}), who can then harm both ends: {Remedy}")]
     private static partial void LogOpenToAll(ILogger log, string path, string mode, string remedy);

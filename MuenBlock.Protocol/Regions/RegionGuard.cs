@@ -15,7 +15,8 @@ namespace MuenBlock.Protocol.Regions;
 /// <item>The region's thread finds the mark in its next turn and drops the connection.</item>
 /// </list>
 /// An address outside of all regions is passed on to the handler that was there before. The handler is machine code: managed code must
-/// not run in a signal handler, as the signal may come in the middle of a collection.
+/// not run in a signal handler, as the signal may come in the middle of a collection. Where it cannot be installed, a region that is cut off
+/// ends the process, and <see cref="IsInstalled"/> tells.
 /// </summary>
 internal static unsafe class RegionGuard
 {
@@ -24,6 +25,9 @@ internal static unsafe class RegionGuard
 
     private static readonly Lock s_gate = new();
     private static Entry* s_table;
+
+    /// <summary>Whether a region that is cut off costs its connection alone. Known once there is a region.</summary>
+    public static bool IsInstalled { get; private set; }
 
     // On entry: rdi = signal, rsi = siginfo, rdx = context. Everything may be overwritten: the kernel restores it.
     private static ReadOnlySpan<byte> Handler =>
@@ -111,7 +115,6 @@ internal static unsafe class RegionGuard
         if (memory == MAP_FAILED) throw new ProgramException(ExitCode.Environment, $"no memory for the table of regions: {PosixFile.Describe(errno)}");
         s_table = (Entry*)memory;
 
-        // Without the handler a lost region still ends the process, as it would in any program.
         if (!NativeCode.IsSupported) return;
         SignalAction previous;
         if (SignalAction.Set(Sigbus, null, &previous) != 0) return;
@@ -126,7 +129,7 @@ internal static unsafe class RegionGuard
             Handler = (nuint)code,
             Flags = SignalAction.WithInformation | SignalAction.OnAlternateStack | SignalAction.Nested,
         };
-        _ = SignalAction.Set(Sigbus, &action, null);
+        IsInstalled = SignalAction.Set(Sigbus, &action, null) == 0;
     }
 
     /// <summary>A region, as the handler reads it.</summary>

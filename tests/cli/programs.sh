@@ -171,6 +171,15 @@ PYTHON
 if python3 never-executable true; then
     row 3 "(memory cannot be made executable): allow that (MemoryDenyWriteExecute=no in a unit), or start with --sandbox off" \
         python3 never-executable muenblock-backend serve --log-level error --conn $conn --device served:1 --create-regions --region-dir "$in_memory/executable"
+    says_that_a_region_can_end_it() {
+        started_by=(python3 never-executable)
+        serving_at_all executable --conn $conn --device served:1 --region-dir "$in_memory/executable" --sandbox off
+        cat executable.log
+        (($(grep -c "warn  memory cannot be made executable, .* can end this process, .*MemoryDenyWriteExecute=no" executable.log) == 1))
+        kill -TERM $server
+        ended
+    }
+    check "a backend that a client can end by cutting off a region says so" says_that_a_region_can_end_it
 fi
 
 # A directory that is missing is made, too; nobody else can look into either.
