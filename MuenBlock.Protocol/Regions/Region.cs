@@ -183,7 +183,9 @@ public sealed unsafe class Region : IDisposable
             // Meanwhile the file may have become whole again, and the region been restored: private memory would take its place unnoticed.
             if (IsLost || IsWhole()) return IsLost;
             Volatile.Write(ref *_lost, 1);
-            TakeItsPlace();
+
+            // Where that fails the file is still mapped, and whoever touches what is gone calls the guard's handler, which tries again.
+            _ = RegionGuard.Replace(_lost);
             return true;
         }
     }
@@ -215,11 +217,13 @@ public sealed unsafe class Region : IDisposable
         if (!IsLost) return true;
         lock (_mapping)
         {
-            if (!IsWhole()) return false;
+            // The memory in its place is emptied. It must not be the file that is.
+            if (!IsWhole() || !RegionGuard.Replace(_lost)) return false;
+            if (munlock(Memory, (size_t)(ulong)Length) == 0) _ = madvise(Memory, (size_t)(ulong)Length, MADV_REMOVE); // not of what is locked
             if (mmap(Memory, (size_t)(ulong)Length, _protection, MAP_SHARED | MAP_FIXED, PosixFile.Descriptor(File), 0) == MAP_FAILED) return false;
             if (!PageTables.Fill(Memory, Length, IsWritable))
             {
-                TakeItsPlace();
+                _ = RegionGuard.Replace(_lost);
                 return false;
             }
 
@@ -237,9 +241,6 @@ public sealed unsafe class Region : IDisposable
         Memory = null;
         File.Dispose();
     }
-
-    /// <summary>Puts private memory where the region is, until it is restored.</summary>
-    private void TakeItsPlace() => _ = mmap(Memory, (size_t)(ulong)Length, _protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
     private bool IsWhole()
     {

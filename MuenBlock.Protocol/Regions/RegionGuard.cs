@@ -11,14 +11,14 @@ namespace MuenBlock.Protocol.Regions;
 /// <list type="number">
 /// <item>Every region is in a table, from before its first use to after its last.</item>
 /// <item>The handler of SIGBUS looks for the address there. It replaces the whole region by memory of this process's own, sets the
-/// region's mark, and returns: the access is repeated and finds zeros.</item>
+/// region's mark, and returns: the access is repeated and finds zeros. Where there is no page for that memory it is repeated until there is.</item>
 /// <item>The region's thread finds the mark in its next turn and drops the connection.</item>
 /// </list>
 /// An address outside of all regions is passed on to the handler that was there before. The handler is machine code: managed code must
 /// not run in a signal handler, as the signal may come in the middle of a collection. Where it cannot be installed, a region that is cut off
 /// ends the process, and <see cref="IsInstalled"/> tells.
 /// </summary>
-internal static unsafe class RegionGuard
+internal static unsafe partial class RegionGuard
 {
     private const int MostRegions = 4096; // three for each of the 1024 connections that a program may have, and some
     private const int Sigbus = 7; // asm-generic/signal.h
@@ -46,14 +46,14 @@ internal static unsafe class RegionGuard
         0x72, 0xeb, //                                     jb   next
         0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, //      other: mov  rax, previous handler
         0x48, 0x83, 0xf8, 0x01, //                         cmp  rax, 1                SIG_IGN; the kernel obeys it for no fault
-        0x76, 0x36, //                                     jbe  default
+        0x76, 0x31, //                                     jbe  default
         0xff, 0xe0, //                                     jmp  rax
         0x41, 0x50, //                              found: push r8
         0x49, 0x8b, 0x38, //                               mov  rdi, [r8]
         0x49, 0x8b, 0x70, 0x08, //                         mov  rsi, [r8+8]
         0x41, 0x8b, 0x50, 0x10, //                         mov  edx, [r8+16]          Entry.Protection
-        0x41, 0xba, 0x32, 0, 0, 0, //                      mov  r10d, 0x32            MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
-        0x49, 0xc7, 0xc0, 0xff, 0xff, 0xff, 0xff, //       mov  r8, -1
+        0x45, 0x8b, 0x50, 0x1c, //                         mov  r10d, [r8+28]         Entry.Flags
+        0x4d, 0x63, 0x40, 0x18, //                         movsxd r8, dword [r8+24]   Entry.File
         0x45, 0x31, 0xc9, //                               xor  r9d, r9d
         0xb8, 0x09, 0, 0, 0, //                            mov  eax, 9                mmap
         0x0f, 0x05, //                                     syscall
@@ -87,6 +87,8 @@ internal static unsafe class RegionGuard
                 entry->Start = start;
                 entry->Protection = protection;
                 entry->Lost = 0;
+                entry->File = OwnMemory(length);
+                entry->Flags = MAP_FIXED | (entry->File < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
 
                 // The handler takes an entry with a length for a whole one. It runs on a thread that got the region from this one.
                 Volatile.Write(ref entry->Length, length);
@@ -103,10 +105,41 @@ internal static unsafe class RegionGuard
     {
         lock (s_gate)
         {
-            var entry = (Entry*)((byte*)mark - Entry.LostOffset);
+            Entry* entry = Of(mark);
             Volatile.Write(ref entry->Length, 0);
+            if (entry->File >= 0) _ = close(entry->File);
         }
     }
+
+    /// <summary>Does what the handler does, before anybody touches what is gone.</summary>
+    /// <param name="mark">The region's mark.</param>
+    /// <returns>Whether memory of this process's own has taken the region's place.</returns>
+    public static bool Replace(int* mark)
+    {
+        Entry* entry = Of(mark);
+        return mmap(entry->Start, (size_t)(ulong)entry->Length, entry->Protection, entry->Flags, entry->File, 0) != MAP_FAILED;
+    }
+
+    private static Entry* Of(int* mark) => (Entry*)((byte*)mark - Entry.LostOffset);
+
+    /// <summary>
+    /// Memory to take a region's place, as a file that has no pages before they are used: a system that promises no more memory than it has
+    /// (vm.overcommit_memory=2) would refuse private memory as a whole, at a moment and of a size that the other end chooses.
+    /// </summary>
+    /// <returns>The file's descriptor; -1 where there are no such files, or none of that size: private memory has to do.</returns>
+    private static int OwnMemory(nuint length)
+    {
+        const uint closeOnExec = 1; // MFD_CLOEXEC, linux/memfd.h
+        const uint notExecutable = 8; // MFD_NOEXEC_SEAL, since 6.3, from when on a system may insist on it
+        int file = CreateMemory("muenblock", closeOnExec | notExecutable);
+        if (file < 0) file = CreateMemory("muenblock", closeOnExec);
+        if (file < 0 || ftruncate(file, (long)length) == 0) return file;
+        _ = close(file);
+        return -1;
+    }
+
+    [LibraryImport("libc", EntryPoint = "memfd_create", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int CreateMemory(string name, uint flags);
 
     private static void Install()
     {
@@ -118,7 +151,7 @@ internal static unsafe class RegionGuard
         if (!NativeCode.IsSupported) return;
         SignalAction previous;
         if (SignalAction.Set(Sigbus, null, &previous) != 0) return;
-        const int tableAt = 0x02, endAt = 0x0c, previousAt = 0x35, zerosAt = 0x80; // in the handler
+        const int tableAt = 0x02, endAt = 0x0c, previousAt = 0x35, zerosAt = 0x7b; // in the handler
         void* zeros = NativeMemory.AllocZeroed((nuint)sizeof(SignalAction));
         void* code = NativeCode.TryPlace(
             Handler,
@@ -142,5 +175,9 @@ internal static unsafe class RegionGuard
         [FieldOffset(8)] public nuint Length;
         [FieldOffset(16)] public int Protection;
         [FieldOffset(LostOffset)] public int Lost;
+
+        // What takes its place: mmap(2)'s flags, and the file, if it is one.
+        [FieldOffset(24)] public int File;
+        [FieldOffset(28)] public int Flags;
     }
 }

@@ -50,6 +50,7 @@ internal enum SystemCall
     Geteuid = 107,
     Sigaltstack = 131,
     Fstatfs = 138,
+    Munlock = 150,
     Prctl = 157,
     Mount = 165,
     InitModule = 175,

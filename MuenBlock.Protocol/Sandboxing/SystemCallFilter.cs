@@ -20,7 +20,7 @@ public static unsafe partial class SystemCallFilter
     [
         SystemCall.IoUringEnter, SystemCall.Futex, SystemCall.Write, SystemCall.Read, SystemCall.ClockGettime, SystemCall.IoUringRegister,
         SystemCall.RtSigreturn, SystemCall.RtSigprocmask, SystemCall.RtSigaction, SystemCall.SchedYield, SystemCall.Fstat,
-        SystemCall.Close, SystemCall.Poll, SystemCall.Lseek, SystemCall.Munmap, SystemCall.Brk, SystemCall.Madvise, SystemCall.Mremap,
+        SystemCall.Close, SystemCall.Poll, SystemCall.Lseek, SystemCall.Munmap, SystemCall.Brk, SystemCall.Madvise, SystemCall.Munlock, SystemCall.Mremap,
         SystemCall.Getpid, SystemCall.Gettid, SystemCall.Sigaltstack, SystemCall.SetRobustList, SystemCall.Rseq,
         SystemCall.Exit, SystemCall.ExitGroup, SystemCall.Membarrier, SystemCall.ClockNanosleep, SystemCall.Nanosleep, SystemCall.SchedGetaffinity,
         SystemCall.Getrandom, SystemCall.RestartSyscall, SystemCall.Getcpu, SystemCall.Sysinfo, SystemCall.Prctl,

@@ -135,6 +135,36 @@ public sealed unsafe partial class RegionTests : IDisposable
         Assert.Equal((2, false), (other.Memory[16383], other.IsLost));
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void What_takes_a_lost_regions_place_is_memory_that_the_system_does_not_have_to_promise(bool isTouched)
+    {
+        const int size = 16384;
+        _ = Region.CreateIfMissing(_folder, "a", size);
+        using Region region = Region.Open(_folder, "a", writable: true, 4096);
+        using Region other = Region.Open(_folder, "a", writable: true, 4096);
+        Truncate("a", 0);
+        if (isTouched) region.Memory[size - 1] = other.Memory[size - 1] = 1;
+        Assert.True(region.LookForLoss() && other.LookForLoss());
+        Assert.DoesNotContain("ac", FlagsOf(region)); // accounted
+        region.Memory[4096] = 2;
+        Assert.Equal(0, other.Memory[4096]);
+
+        // It is empty the next time.
+        for (int turn = 0; turn < 2; turn++)
+        {
+            Truncate("a", size);
+            Assert.True(region.TryRestore());
+            Assert.Equal(0, region.Memory[4096]);
+            region.Memory[4096] = 3;
+            Truncate("a", 0);
+            Assert.True(region.LookForLoss());
+            Assert.Equal(0, region.Memory[4096]);
+            region.Memory[4096] = 4;
+        }
+    }
+
     [Fact]
     public void A_lost_region_is_mapped_again_once_its_file_has_its_size_again()
     {
@@ -255,6 +285,11 @@ public sealed unsafe partial class RegionTests : IDisposable
         File.WriteAllText(mounts, "muenfs /muenfs muenfs rw 0 0\nmuenevents /muenevents muenevents rw 0 0\n");
         Assert.Equal("/muenevents", RegionDirectory.DefaultEvents(mounts));
     }
+
+    /// <summary>VmFlags of a region's memory (proc_pid_smaps(5)).</summary>
+    private static string[] FlagsOf(Region region) =>
+        File.ReadLines("/proc/self/smaps").SkipWhile(line => !line.StartsWith($"{(ulong)region.Memory:x}-", StringComparison.Ordinal))
+            .First(line => line.StartsWith("VmFlags:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries);
 
     [LibraryImport("libc", EntryPoint = "link", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Link(string target, string name);
