@@ -48,7 +48,7 @@ internal static class DeleteCommand
     }
 
     private static int[] Waiting(ControlPlane control) =>
-        [.. DeviceDirectory.Ids().Where(id => control.TryGetInfo(id) is { } info && Ownership.IsOurs(info) && DeviceSummary.Waits(info))];
+        [.. DeviceDirectory.Ids().Where(id => control.TryGetInfo(id) is { } info && Ownership.IsOurs(info) && info.Waits)];
 
     /// <summary>Deletes devices one after the other. One that cannot be deleted does not keep the others from going.</summary>
     /// <param name="ids">The devices.</param>

@@ -26,7 +26,7 @@ internal sealed class DeviceGrowth(ControlPlane control, IRemovalMachine machine
         if (!Ownership.IsOurs(info)) throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's");
         if (UnseenServer.MayServe(info, machine))
             throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is served by {UnseenServer.Name}, which cannot be asked: 'resize' has to run where that process can be seen");
-        if (DeviceSummary.ServerOf(info) is not { } server || info.State != DeviceState.Live)
+        if (info.Server is not { } server || info.State != DeviceState.Live)
             throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} has no server: 'muenblock-ublk recover {id}' gives it one, and lets it grow");
 
         ulong before = SizeOf(id);

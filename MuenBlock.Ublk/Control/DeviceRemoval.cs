@@ -36,8 +36,8 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         DeviceInfo info = control.TryGetInfo(id)
             ?? throw new ProgramException(ExitCode.NotFound, $"there is no /dev/ublkb{id}: 'muenblock-ublk list' shows the devices there are");
         if (!Ownership.IsOurs(info))
-            throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's{Process(DeviceSummary.ServerOf(info))}: it is left alone, delete it with that program");
-        int? server = DeviceSummary.ServerOf(info);
+            throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's{Process(info.Server)}: it is left alone, delete it with that program");
+        int? server = info.Server;
         DeviceRecord? record = machine.TryLoadRecord(id);
 
         // One that was stopped bears no process's number. To stop what is being made would make that fail, or do nothing.
@@ -63,7 +63,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
     private void CheckIsGone(int id, DeviceInfo before)
     {
         if (control.TryGetInfo(id) is { State: not DeviceState.Dead } now && now.ServerFlags == before.ServerFlags && now.ServerPid == before.ServerPid)
-            throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} was not deleted: it was started at the same moment{Process(DeviceSummary.ServerOf(now))}: delete it again");
+            throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} was not deleted: it was started at the same moment{Process(now.Server)}: delete it again");
     }
 
     private static string Process(int? pid) => pid is null ? string.Empty : $" (process {pid})";
@@ -78,7 +78,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         Await(s_passingUse, () =>
         {
             // To stop a device whose I/O does not end would wait for it for ever, and keep the driver from doing anything else with it.
-            inFlight = DeviceSummary.Waits(info) ? 0 : machine.InFlight(id);
+            inFlight = info.Waits ? 0 : machine.InFlight(id);
             stopped = inFlight == 0 && control.TryStop(id);
             if (!stopped) users = machine.Users(id);
             return stopped || users.Any(user => !user.StartsWith(DeviceHolders.OpenIn, StringComparison.Ordinal));
@@ -157,7 +157,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
         bool closed = Await(s_closing, () =>
         {
             // A device that was stopped has no server. One that has another was added since, with an id that had become free.
-            isThere = control.TryGetInfo(id) is { State: DeviceState.Dead } now && (DeviceSummary.ServerOf(now) is not { } other || other == server);
+            isThere = control.TryGetInfo(id) is { State: DeviceState.Dead } now && (now.Server is not { } other || other == server);
             if (!isThere || !machine.HasServer(id)) return true;
             if (mayBeKilled is { } pid && machine.Milliseconds >= stuck)
             {
@@ -176,7 +176,7 @@ internal sealed class DeviceRemoval(ControlPlane control, IRemovalMachine machin
             $"/dev/ublkb{id} was stopped, but its server{Process(server)} still has /dev/ublkc{id} open after {s_closing.TotalSeconds:0} s: see its log, or end it with 'muenblock-ublk del --force {id}'");
     }
 
-    private bool IsServer(int pid) => machine.Ids().Any(id => control.TryGetInfo(id) is { } info && DeviceSummary.ServerOf(info) == pid);
+    private bool IsServer(int pid) => machine.Ids().Any(id => control.TryGetInfo(id) is { } info && info.Server == pid);
 
     private bool Await(TimeSpan patience, Func<bool> condition)
     {

@@ -84,6 +84,13 @@ internal struct DeviceInfo
     /// <summary>The group of that user.</summary>
     [FieldOffset(44)]
     public uint OwnerGroup;
+
+    /// <summary>Whether it has lost its server and waits for another.</summary>
+    public readonly bool Waits => State is DeviceState.Quiesced or DeviceState.FailIo;
+
+    /// <summary>The process that serves; null if there is none, or none that is visible from here.</summary>
+    /// <remarks>One that waits for another server still bears the number of the last one, which may belong to any process by now.</remarks>
+    public readonly int? Server => Waits || ServerPid <= 0 ? null : ServerPid;
 }
 
 /// <summary>What became of a device (UBLK_S_DEV_*).</summary>

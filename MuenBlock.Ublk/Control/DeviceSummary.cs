@@ -30,7 +30,7 @@ internal sealed record DeviceSummary(DeviceInfo Info, DeviceParameters Parameter
     };
 
     /// <summary>The process that serves it; null if there is none, or none that is visible from here.</summary>
-    public int? Pid => ServerOf(Info);
+    public int? Pid => Info.Server;
 
     /// <summary>Whether muenblock-ublk made it.</summary>
     public bool IsOurs => Ownership.IsOurs(Info);
@@ -58,18 +58,6 @@ internal sealed record DeviceSummary(DeviceInfo Info, DeviceParameters Parameter
 
     /// <summary>The largest request in bytes.</summary>
     public uint LargestIo => Info.LargestIoBytes;
-
-    /// <summary>The process that serves a device; null if there is none, or none that is visible from here.</summary>
-    /// <param name="info">The driver's information.</param>
-    public static int? ServerOf(in DeviceInfo info)
-    {
-        // A device that waits for another server still bears the number of the last one, which may belong to any process by now.
-        return Waits(info) || info.ServerPid <= 0 ? null : info.ServerPid;
-    }
-
-    /// <summary>Whether a device has lost its server and waits for another.</summary>
-    /// <param name="info">The driver's information.</param>
-    public static bool Waits(in DeviceInfo info) => info.State is DeviceState.Quiesced or DeviceState.FailIo;
 
     /// <summary>Asks for a device.</summary>
     /// <param name="control">The driver.</param>

@@ -38,7 +38,7 @@ internal static class Ownership
     /// <param name="info">What the driver has under that id.</param>
     /// <param name="mark">What that process's device is marked with.</param>
     /// <param name="pid">The process.</param>
-    public static bool IsStill(in DeviceInfo info, ulong mark, int pid) => info.ServerFlags == mark && (DeviceSummary.ServerOf(info) is not { } server || server == pid);
+    public static bool IsStill(in DeviceInfo info, ulong mark, int pid) => info.ServerFlags == mark && (info.Server is not { } server || server == pid);
 
     /// <summary>Whether the driver still has a device, whoever serves it by now. Its id alone does not tell, as that may be another device's.</summary>
     /// <param name="control">The driver.</param>

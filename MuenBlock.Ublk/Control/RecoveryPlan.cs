@@ -136,7 +136,7 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
     /// <param name="server">A process that is no server any more, whatever becomes of it.</param>
     private int[] Losing(Func<DeviceInfo, bool> wanted, int server = -1)
     {
-        int[] ids = [.. machine.Ids().Where(id => control.TryGetInfo(id) is { } info && Ownership.IsOurs(info) && wanted(info) && (DeviceSummary.Waits(info) || Loses(info)))];
+        int[] ids = [.. machine.Ids().Where(id => control.TryGetInfo(id) is { } info && Ownership.IsOurs(info) && wanted(info) && (info.Waits || Loses(info)))];
         long end = machine.Milliseconds + (long)s_glance.TotalMilliseconds;
         while (machine.Milliseconds < end && Array.Exists(ids, IsUnseen)) Pause(Array.Find(ids, IsUnseen));
         return [.. ids.Where(id => !IsUnseen(id))];
@@ -156,7 +156,7 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
             DeviceInfo info = control.TryGetInfo(id)
                 ?? throw new ProgramException(ExitCode.NotFound, $"there is no /dev/ublkb{id}: 'muenblock-ublk list' shows the devices there are");
             if (!Ownership.IsOurs(info)) throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's: recover it with that program");
-            if (DeviceSummary.Waits(info)) return info;
+            if (info.Waits) return info;
             if (info.State != DeviceState.Live)
                 throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} was stopped, or never started: there is nothing to recover, 'muenblock-ublk del {id}' removes it");
 

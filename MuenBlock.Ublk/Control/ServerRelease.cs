@@ -29,7 +29,7 @@ internal sealed class ServerRelease(ControlPlane control, IRemovalMachine machin
         if (!Ownership.IsOurs(named)) throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} is another program's");
         if (UnseenServer.MayServe(named, machine))
             throw new ProgramException(ExitCode.Busy, $"/dev/ublkb{id} is served by {UnseenServer.Name}: 'upgrade' has to run where that process can be seen");
-        if (DeviceSummary.ServerOf(named) is not { } server || named.State != DeviceState.Live)
+        if (named.Server is not { } server || named.State != DeviceState.Live)
             throw new ProgramException(ExitCode.NotFound, $"/dev/ublkb{id} has no server: 'muenblock-ublk recover {id}' gives it one");
         if ((named.Flags & ControlPlane.Recoverable) != ControlPlane.Recoverable)
             throw new ProgramException(ExitCode.Environment, $"/dev/ublkb{id} does not outlive its server, as this kernel's driver has no recovery: end its use, delete it and add it anew");

@@ -54,7 +54,7 @@ internal sealed class VacantConnection(ControlPlane control, IRemovalMachine mac
         if (control.TryGetInfo(id) is not { } info || !Ownership.IsOurs(info) || info.State == DeviceState.Dead) return false;
         if (Use(info, connections, directory) is not { } use) return false;
         string of = use == Belonging.Perhaps ? $", whose record is lost and which may use any {info.HardwareQueues} connections, perhaps" : " of";
-        if (DeviceSummary.Waits(info))
+        if (info.Waits)
         {
             throw new ProgramException(
                 ExitCode.Busy,

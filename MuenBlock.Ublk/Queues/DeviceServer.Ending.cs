@@ -70,7 +70,7 @@ internal sealed partial class DeviceServer
         HasLetGo = true;
         Join();
         foreach (BlockDevice device in _devices) device.Close();
-        foreach (Line line in _lines) line.Dispose();
+        foreach (ServedConnection connection in _connections) connection.Dispose();
 
         // From here on nobody waits for this process, should the driver not answer.
         _remaining = [.. _devices.Where(device => Ownership.IsStillThere(_control, device.Id, device.Mark))];
@@ -84,7 +84,7 @@ internal sealed partial class DeviceServer
             // A thread that has failed ends no I/O any more, for which the driver would wait.
             bool failed = _serving && Failure is not null;
             if (failed) Join();
-            if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsStill(info, device.Mark, Environment.ProcessId) || DeviceSummary.Waits(info)) return true;
+            if (_control.TryGetInfo(device.Id) is not { } info || !Ownership.IsStill(info, device.Mark, Environment.ProcessId) || info.Waits) return true;
 
             // Tags of it were aborted without it being stopped: it waits, or is about to (QUIESCE_DEV).
             if (_serving && device.IsClosed && info.State != DeviceState.Dead) return true;

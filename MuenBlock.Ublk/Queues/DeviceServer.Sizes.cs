@@ -20,10 +20,10 @@ internal sealed partial class DeviceServer
     public void AskSizes()
     {
         _notGrown.Clear();
-        foreach (Line line in _lines)
+        foreach (ServedConnection connection in _connections)
         {
-            line.SizeAnswersBefore = line.Thread.SizeAnswers;
-            line.Thread.AskSizes();
+            connection.SizeAnswersBefore = connection.Thread.SizeAnswers;
+            connection.Thread.AskSizes();
         }
     }
 
@@ -31,15 +31,15 @@ internal sealed partial class DeviceServer
     /// <param name="complete">Whether all servers have answered.</param>
     public bool TakeSizeAnswer(out bool complete)
     {
-        bool isNew = _lines.TrueForAll(line => line.Thread.SizeAnswers.All != line.SizeAnswersBefore.All);
+        bool isNew = _connections.TrueForAll(connection => connection.Thread.SizeAnswers.All != connection.SizeAnswersBefore.All);
         complete = true;
         if (!isNew) return false;
         _pace.Forget();
-        foreach (Line line in _lines)
+        foreach (ServedConnection connection in _connections)
         {
-            (int All, int Failed) answers = line.Thread.SizeAnswers;
-            complete &= answers.Failed == line.SizeAnswersBefore.Failed;
-            line.SizeAnswersBefore = answers;
+            (int All, int Failed) answers = connection.Thread.SizeAnswers;
+            complete &= answers.Failed == connection.SizeAnswersBefore.Failed;
+            connection.SizeAnswersBefore = answers;
         }
 
         return true;
@@ -49,8 +49,8 @@ internal sealed partial class DeviceServer
     /// <param name="device">One of the devices.</param>
     public DeviceGeometry GeometryOf(BlockDevice device)
     {
-        DeviceGeometry common = _lines[0].Thread.Devices[device.Device];
-        for (int i = 1; i < _lines.Count; i++) common = JoinedDevices.Common(common, _lines[i].Thread.Devices[device.Device]);
+        DeviceGeometry common = _connections[0].Thread.Devices[device.Device];
+        for (int i = 1; i < _connections.Count; i++) common = JoinedDevices.Common(common, _connections[i].Thread.Devices[device.Device]);
         return common;
     }
 

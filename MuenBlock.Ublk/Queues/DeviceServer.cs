@@ -25,7 +25,7 @@ internal sealed partial class DeviceServer : IDisposable
 
     private readonly ControlPlane _control;
     private readonly ILogger _log;
-    private readonly List<Line> _lines = [];
+    private readonly List<ServedConnection> _connections = [];
     private readonly List<BlockDevice> _devices = [];
     private DeviceGeometry[] _geometries = [];
     private bool _serving;
@@ -82,7 +82,7 @@ internal sealed partial class DeviceServer : IDisposable
         catch
         {
             // What the driver waited for in vain may be a thread that has failed: that is what went wrong.
-            Line? failed = _lines.Find(static line => line.Thread.Failure is not null);
+            ServedConnection? failed = _connections.Find(static connection => connection.Thread.Failure is not null);
             if (takesOver) Leave();
             else Dispose();
             failed?.Thread.ThrowFailure();
@@ -97,13 +97,13 @@ internal sealed partial class DeviceServer : IDisposable
     public bool HasLetGo { get; private set; }
 
     /// <summary>What ended a connection before its time.</summary>
-    public Exception? Failure => _lines.Find(static line => line.Thread.Failure is not null)?.Thread.Failure;
+    public Exception? Failure => _connections.Find(static connection => connection.Thread.Failure is not null)?.Thread.Failure;
 
     /// <summary>Looks whether the regions still have their size; to be called now and then.</summary>
     public void LookAtRegions()
     {
         if (HasLetGo) return;
-        foreach (Line line in _lines) line.Thread.LookAtRegions();
+        foreach (ServedConnection connection in _connections) connection.Thread.LookAtRegions();
     }
 
     /// <summary>Whether the devices wait for another server when this one leaves.</summary>
@@ -129,8 +129,8 @@ internal sealed partial class DeviceServer : IDisposable
             var regions = ConnectionRegions.Open(connection, options.RegionDirectory, deadline, patience, files, giveUp);
             try
             {
-                var thread = new ConnectionThread(regions, options.Serving, joined?[_lines.Count], _log, OnNews) { Grows = Grows, KnowsDisks = knowsDisks };
-                _lines.Add(new Line(regions, thread));
+                var thread = new ConnectionThread(regions, options.Serving, joined?[_connections.Count], _log, OnNews) { Grows = Grows, KnowsDisks = knowsDisks };
+                _connections.Add(new ServedConnection(regions, thread));
             }
             catch (RingException failure)
             {
@@ -150,20 +150,20 @@ internal sealed partial class DeviceServer : IDisposable
     private void Greet(ServerOptions options, long deadline, Func<bool> giveUp)
     {
         if (options.Waiting.Count == 0) new VacantConnection(_control, RemovalMachine.This).Check(options.Connections, options.RegionDirectory, giveUp);
-        foreach (Line line in _lines) line.Thread.Begin();
-        _geometries = JoinedDevices.Meet([.. _lines.Select(line => (line.Regions.Name.Id, line.Thread.Connect(deadline, giveUp)))]);
+        foreach (ServedConnection connection in _connections) connection.Thread.Begin();
+        _geometries = JoinedDevices.Meet([.. _connections.Select(connection => (connection.Regions.Name.Id, connection.Thread.Connect(deadline, giveUp)))]);
     }
 
     private void Stop()
     {
-        foreach (Line line in _lines) line.Thread.Stop();
+        foreach (ServedConnection connection in _connections) connection.Thread.Stop();
     }
 
     /// <summary>Ends the threads, which let go of all devices.</summary>
     private void Join()
     {
         Stop();
-        foreach (Line line in _lines) line.Thread.Join();
+        foreach (ServedConnection connection in _connections) connection.Thread.Join();
     }
 
     private void AddDevices(ServerOptions options, Action<BlockDevice> record)
@@ -183,7 +183,7 @@ internal sealed partial class DeviceServer : IDisposable
         {
             int wanted = options.Id < 0 ? -1 : options.Id + index;
             ulong mark = Ownership.Mark(present[index].Device, options.Serving.OffsetUnit, Ownership.Fingerprint(options.Connections, options.RegionDirectory));
-            _devices.Add(BlockDevice.Add(_control, wanted, _lines.Count, mark, index, present[index].Geometry, layout, options.ReadOnly, shared, options.Batch));
+            _devices.Add(BlockDevice.Add(_control, wanted, _connections.Count, mark, index, present[index].Geometry, layout, options.ReadOnly, shared, options.Batch));
         }
 
         Prepare(layout, _devices[0].Id, options);
@@ -204,14 +204,14 @@ internal sealed partial class DeviceServer : IDisposable
     /// <summary>Whether the memory that applications shared has been lost since the last call. It is not shared any more then, with no successor either.</summary>
     public bool TakeMemoryLoss()
     {
-        if (ApplicationMemory is null || !_lines[0].Thread.HasLostBuffer) return false;
+        if (ApplicationMemory is null || !_connections[0].Thread.HasLostBuffer) return false;
         ApplicationMemory = null;
         LogSharesNoMore(_log, OnlyBuffer.Name);
         return true;
     }
 
     // Of a connection that is not joined with others. An application's I/O may take any queue, and its memory would be in the buffer of one.
-    private Region OnlyBuffer => _lines[0].Regions.Buffer;
+    private Region OnlyBuffer => _connections[0].Regions.Buffer;
 
     /// <summary>The buffer, if applications are to share it and the driver lets them.</summary>
     private Region? SharedBuffer(ServerOptions options)
@@ -223,14 +223,14 @@ internal sealed partial class DeviceServer : IDisposable
         if (!buffer.CanBePinned)
             throw new ProgramException(ExitCode.Resource, $"--app-memory: the pages of buffer {buffer.Name} cannot be pinned: leave the option out, or use a buffer in memory such as /dev/shm");
         if (_control.Features.HasFlag(UblkFeatures.SharedMemoryZeroCopy)) return buffer;
-        LogCannotShare(_log, _lines[0].Regions.Name.Id);
+        LogCannotShare(_log, _connections[0].Regions.Name.Id);
         return null;
     }
 
     // All connections are cut alike, as the device's queues are: by what the smallest one allows.
-    private ulong BufferLength => _lines.Min(line => (ulong)line.Regions.Buffer.Length);
+    private ulong BufferLength => _connections.Min(connection => (ulong)connection.Regions.Buffer.Length);
 
-    private uint MostInFlight => _lines.Min(line => line.Thread.MostInFlight);
+    private uint MostInFlight => _connections.Min(connection => connection.Thread.MostInFlight);
 
     private void LogQueues(BlockDevice device, ServerOptions options)
     {
@@ -238,18 +238,18 @@ internal sealed partial class DeviceServer : IDisposable
     }
 
     /// <summary>Where offsets are bytes the original's servers merge rightly, and servers of ours do not merge.</summary>
-    private bool MergesByBytes(ServerOptions options) => options.Serving.OffsetUnit == OffsetUnit.Sectors && _lines.Exists(line => line.Thread.ServerFeatures == PeerFeatures.None);
+    private bool MergesByBytes(ServerOptions options) => options.Serving.OffsetUnit == OffsetUnit.Sectors && _connections.Exists(connection => connection.Thread.ServerFeatures == PeerFeatures.None);
 
     /// <summary>Takes all that serving needs, of which there may be too little.</summary>
     private void Prepare(BufferLayout layout, int firstId, ServerOptions options)
     {
         CpuChoice choice = options.Serving.Cpus;
-        for (int i = 0; i < _lines.Count; i++)
+        for (int i = 0; i < _connections.Count; i++)
         {
-            Line line = _lines[i];
-            line.Bounce = Bounce(line.Regions, layout);
-            line.Thread.Prepare(layout, line.Bounce);
-            line.Cpus = choice.FollowsQueues ? _control.GetQueueAffinity(firstId, i) : choice.Of(i, _lines.Count);
+            ServedConnection connection = _connections[i];
+            connection.Bounce = Bounce(connection.Regions, layout);
+            connection.Thread.Prepare(layout, connection.Bounce);
+            connection.Cpus = choice.FollowsQueues ? _control.GetQueueAffinity(firstId, i) : choice.Of(i, _connections.Count);
         }
     }
 
@@ -260,8 +260,8 @@ internal sealed partial class DeviceServer : IDisposable
         // Only then does anything wait for the driver, which would wait for a queue whose thread has failed.
         _serving = true;
         DevicePromise[] promises = [.. _devices.Select(device => device.Promise)];
-        for (int i = 0; i < _lines.Count; i++) _lines[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], promises, _lines[i].Bounce, _lines[i].Cpus, _sharesMemory);
-        foreach (Line line in _lines) line.Thread.AwaitTaken();
+        for (int i = 0; i < _connections.Count; i++) _connections[i].Thread.Assign(layout, [.. _devices.Select(device => device.Queues[i])], promises, _connections[i].Bounce, _connections[i].Cpus, _sharesMemory);
+        foreach (ServedConnection connection in _connections) connection.Thread.AwaitTaken();
     }
 
     /// <summary>What stands in for a buffer where the driver, which copies to and from it, cannot reach it.</summary>
@@ -286,7 +286,7 @@ internal sealed partial class DeviceServer : IDisposable
     }
 
     /// <summary>A connection: what it consists of, who carries its I/O and where, and what stands in for its buffer.</summary>
-    private sealed class Line(ConnectionRegions regions, ConnectionThread thread) : IDisposable
+    private sealed class ServedConnection(ConnectionRegions regions, ConnectionThread thread) : IDisposable
     {
         public ConnectionRegions Regions { get; } = regions;
 

@@ -25,7 +25,7 @@ internal sealed class WaitingDevices(ControlPlane control, Func<int, DeviceRecor
     public DeviceInfo LookAgain(in DeviceInfo found)
     {
         int id = (int)found.DeviceId;
-        return control.TryGetInfo(id) is { } now && now.ServerFlags == found.ServerFlags && DeviceSummary.Waits(now)
+        return control.TryGetInfo(id) is { } now && now.ServerFlags == found.ServerFlags && now.Waits
             && (now.HardwareQueues, now.QueueDepth, now.LargestIoBytes) == (found.HardwareQueues, found.QueueDepth, found.LargestIoBytes)
             ? now
             : throw new ProgramException(

@@ -214,7 +214,7 @@ public sealed class DriverTests : IDisposable
         {
             server.Die();
             Assert.True(SpinWait.SpinUntil(() => _control.TryGetInfo(id)!.Value.State == DeviceState.Quiesced, TimeSpan.FromSeconds(30)));
-            Assert.Null(DeviceSummary.ServerOf(_control.TryGetInfo(id)!.Value));
+            Assert.Null(_control.TryGetInfo(id)!.Value.Server);
             using (FileStream open = File.OpenRead($"/dev/ublkb{id}")) Assert.False(_control.TryStop(id));
             new DeviceRemoval(_control, new EndlessProcess(RemovalMachine.This)).Remove(id);
         }
