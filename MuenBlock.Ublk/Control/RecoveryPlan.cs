@@ -55,8 +55,15 @@ internal sealed class RecoveryPlan(ControlPlane control, IRecoveryMachine machin
     public FoundConnection Find(int id, IReadOnlyList<ConnectionString> given, string? directory)
     {
         DeviceInfo info = Await(id, orIsAboutTo: true);
-        (QueueConnections connections, string found) = Identify(info, machine.TryLoadRecord(id), given, directory);
+        (QueueConnections connections, string found) = Identify(info, FindRecord(info), given, directory);
         return new FoundConnection(id, connections, found);
+    }
+
+    /// <summary>The record of a device or, where that is lost, of another one of its connection, which names the same connection.</summary>
+    private DeviceRecord? FindRecord(DeviceInfo info)
+    {
+        IEnumerable<int> siblings = machine.Ids().Where(id => control.TryGetInfo(id) is { } other && Ownership.IsOurs(other) && Ownership.Connection(other) == Ownership.Connection(info));
+        return siblings.Prepend((int)info.DeviceId).Select(machine.TryLoadRecord).OfType<DeviceRecord>().FirstOrDefault();
     }
 
     /// <summary>The connection of a device that waits, or is about to, with all of that connection's devices.</summary>

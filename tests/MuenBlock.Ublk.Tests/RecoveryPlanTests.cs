@@ -66,6 +66,15 @@ public sealed class RecoveryPlanTests : IDisposable
         Assert.Equal(s_connection, Assert.Single(_plan.Of(0, [s_other, s_connection], Folder).Connections.Members));
     }
 
+    [Fact]
+    public void A_lost_record_is_replaced_by_that_of_another_device_of_the_connection()
+    {
+        Put(1, device: 1);
+        Put(2, print: s_otherPrint);
+        Assert.Equal(s_connection, Assert.Single(_plan.Find(1, [], null).Connections.Members));
+        Assert.Equal(ExitCode.Resource, Assert.Throws<ProgramException>(() => _plan.Find(2, [], null)).ExitCode);
+    }
+
     [Theory]
     [InlineData("2:d:e:f")]
     [InlineData("1:a:b")]
