@@ -53,7 +53,19 @@ public static unsafe partial class ReclaimSafety
             return;
         }
 
-        // What of the program was not used yet would be read from a disk later. A kernel without this does without.
+        try
+        {
+            FillCode();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            missing.Add($"what of its code was not used yet is not in memory ({e.Message})");
+        }
+    }
+
+    /// <summary>What of the program was not used yet would be read from a disk later. A kernel without this does without.</summary>
+    private static void FillCode()
+    {
         foreach (string line in File.ReadLines("/proc/self/maps"))
         {
             string[] fields = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);

@@ -48,7 +48,9 @@ public static partial class PosixFile
     {
         if (Flock(Descriptor(file), LockExclusive | LockNoWait) == 0) return true;
         int error = Marshal.GetLastPInvokeError();
-        if (error != EWOULDBLOCK) throw CannotLock(path, error);
+
+        // CIFS says EACCES of another's lock (cifs_lock_add_if, fs/smb/client/file.c).
+        if (error != EWOULDBLOCK && error != EACCES) throw CannotLock(path, error);
         return false;
     }
 

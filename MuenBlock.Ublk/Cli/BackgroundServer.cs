@@ -99,7 +99,7 @@ internal static partial class BackgroundServer
             output.WriteLine(line);
             return null;
         }
-        catch (IOException failure)
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
             return failure.Message;
         }

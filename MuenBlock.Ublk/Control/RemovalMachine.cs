@@ -21,7 +21,7 @@ internal sealed class RemovalMachine(SystemFiles system, DeviceHolders holders, 
     public void Sleep(int milliseconds) => Thread.Sleep(milliseconds);
 
     /// <inheritdoc/>
-    public bool SeesAllProcesses => system.Link("/proc/self/ns/pid") == FirstNamespace;
+    public bool SeesAllProcesses => system.Link("/proc/self/ns/pid") is { } name ? name == FirstNamespace : system.Exists("/proc/self/ns"); // a kernel without them has one
 
     /// <inheritdoc/>
     public IReadOnlyList<int> Ids() => DeviceDirectory.Ids(system);

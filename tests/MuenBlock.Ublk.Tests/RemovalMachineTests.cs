@@ -33,6 +33,8 @@ public sealed class RemovalMachineTests : IDisposable
     {
         Assert.StartsWith("pid:[", SystemFiles.Machine.Link("/proc/self/ns/pid"), StringComparison.Ordinal);
         Assert.False(_machine.SeesAllProcesses);
+        _files.Write("/proc/self/ns/mnt", string.Empty); // of a kernel that has other namespaces
+        Assert.True(_machine.SeesAllProcesses);
         _files.Link("/proc/self/ns/pid", name);
         Assert.Equal(all, _machine.SeesAllProcesses);
     }

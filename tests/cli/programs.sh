@@ -87,11 +87,11 @@ every_thread() {
         [[ $(awk -v name="$1:" '$1 == name { print $2 }' "$thread/status") == "$2" ]] || { cat "$thread/status"; return 1; }
     done
 }
+# Also where errors do not end a function, as on the left of ||.
 keeps_nothing() {
     local set
-    every_thread NoNewPrivs 1
-    every_thread Seccomp 2
-    for set in CapInh CapPrm CapEff CapBnd CapAmb; do every_thread $set 0000000000000000; done
+    every_thread NoNewPrivs 1 && every_thread Seccomp 2 || return
+    for set in CapInh CapPrm CapEff CapBnd CapAmb; do every_thread $set 0000000000000000 || return; done
 }
 # What is not permitted on this machine against a shortage of memory is another test's.
 ends_well() { kill -TERM $server; ended; ! grep -v "a shortage of memory may stop this process" "$1" | grep -E " (warn |error|fatal) "; }
